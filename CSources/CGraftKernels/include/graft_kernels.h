@@ -1,0 +1,3 @@
+#ifndef GRAFT_KERNELS_H
+#define GRAFT_KERNELS_H
+#endif

@@ -1,0 +1,3 @@
+#ifndef GRAFT_RING_H
+#define GRAFT_RING_H
+#endif

@@ -1,0 +1,64 @@
+// swift-tools-version: 6.2
+// Graft: model surgery on checkpoints. docs/ARCHITECTURE.md explains the modules and the directions of their imports.
+
+import PackageDescription
+
+/// What every Swift target of the product is compiled with.
+let settings: [SwiftSetting] = [
+  .swiftLanguageMode(.v6),
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+  .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+  .enableExperimentalFeature("Lifetimes"),
+  .strictMemorySafety(),
+  .treatAllWarnings(as: .error),
+]
+
+/// Tests lend spans and load unsafely all over, so strict memory safety would only be noise there.
+let testSettings: [SwiftSetting] = settings.dropLast(2) + [.treatAllWarnings(as: .error)]
+
+/// What every C target is compiled with.
+let cSettings: [CSetting] = [
+  .define("_GNU_SOURCE"),  // C23 in strict mode hides pread, statx and friends
+  .enableWarning("all"),
+  .enableWarning("extra"),
+  .enableWarning("conversion"),
+  .treatAllWarnings(as: .error),
+]
+
+let package = Package(
+  name: "graft",
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-collections", from: "1.6.0")
+  ],
+  targets: [
+    // C, one subject each; only their own .c files see the system libraries' headers.
+    .target(
+      name: "CGraftRing", path: "CSources/CGraftRing", cSettings: cSettings, linkerSettings: [.linkedLibrary("uring")]),
+    .target(name: "CGraftKernels", path: "CSources/CGraftKernels", cSettings: cSettings),
+
+    // The house, from the ground up: a target imports only targets above it.
+    .target(
+      name: "GraftCore",
+      dependencies: [.product(name: "OrderedCollections", package: "swift-collections")],
+      swiftSettings: settings),
+    .target(name: "GraftIO", dependencies: ["GraftCore", "CGraftRing"], swiftSettings: settings),
+    .target(name: "GraftFormats", dependencies: ["GraftCore", "GraftIO"], swiftSettings: settings),
+    .target(
+      name: "GraftExecute", dependencies: ["GraftCore", "GraftIO", "GraftFormats", "CGraftKernels"],
+      swiftSettings: settings),
+
+    .target(name: "GraftTestSupport", dependencies: ["GraftCore"], path: "Tests/GraftTestSupport", swiftSettings: testSettings),
+    .testTarget(name: "GraftKernelsTests", dependencies: ["CGraftKernels", "GraftTestSupport"], swiftSettings: testSettings),
+    .testTarget(name: "GraftCoreTests", dependencies: ["GraftCore", "GraftTestSupport"], swiftSettings: testSettings),
+    .testTarget(name: "GraftIOTests", dependencies: ["GraftIO", "GraftCore", "GraftTestSupport"], swiftSettings: testSettings),
+    .testTarget(
+      name: "GraftFormatsTests", dependencies: ["GraftFormats", "GraftIO", "GraftCore", "GraftTestSupport"],
+      swiftSettings: testSettings),
+    .testTarget(
+      name: "GraftExecuteTests", dependencies: ["GraftExecute", "GraftFormats", "GraftIO", "GraftCore", "GraftTestSupport"],
+      swiftSettings: testSettings),
+  ],
+  cLanguageStandard: .gnu2x
+)

@@ -1,0 +1,51 @@
+/// The settings that decide how fast a load is, and never what it gives.
+///
+/// The defaults are what was measured to be best on two cores with a virtual NVMe disk (docs/performance.md has the
+/// figures); a machine with other storage may want others.
+public struct Tuning: Hashable, Sendable {
+  /// How reads are submitted to the kernel.
+  public enum Engine: String, CaseIterable, Hashable, Sendable, Codable {
+    /// io_uring where the kernel permits it, else threads.
+    case automatic = "auto"
+    /// io_uring; an error where the kernel refuses it.
+    case uring
+    /// `pread` and `preadv` on threads.
+    case threads
+  }
+
+  /// How reads go through the page cache.
+  public enum Access: String, CaseIterable, Hashable, Sendable, Codable {
+    /// Direct I/O for large ranges that are not in the page cache, buffered reads otherwise.
+    case automatic = "auto"
+    /// Always through the page cache.
+    case buffered
+    /// Around the page cache wherever the file system allows it.
+    case direct
+  }
+
+  /// How reads are submitted.
+  public var engine = Engine.automatic
+  /// How reads go through the page cache.
+  public var access = Access.automatic
+  /// The number of worker threads; nil for one per usable core.
+  public var threadCount: Int?
+  /// How many reads one worker keeps in flight.
+  public var queueDepth = 8
+  /// The largest buffered read, in bytes. Throughput is flat from 256 KiB up.
+  public var blockByteCount = 1 << 20
+  /// The largest direct read, in bytes. 4 MiB reached the disk's ceiling with four in flight.
+  public var directBlockByteCount = 4 << 20
+  /// Ranges of at least this many bytes are worth direct I/O when they are cold.
+  public var directMinimumByteCount = 1 << 20
+  /// Unwanted bytes between two wanted ranges that are read along rather than skipped, at most.
+  public var coalescingGapByteCount = 32 << 10
+  /// How many bytes may be read for each byte that is wanted, when near ranges are read together.
+  public var overReadFactor = 2.0
+  /// Whether destination memory asks for huge pages.
+  public var hugePages = true
+  /// Staging memory for reading, decoding and computing, in bytes, beyond the result itself.
+  public var budgetByteCount = 256 << 20
+
+  /// The default settings.
+  public init() {}
+}

@@ -1,0 +1,51 @@
+/// What a format found in a checkpoint: its tree of stored leaves, its files and its metadata, but none of its tensors' bytes.
+public struct Catalog: Sendable {
+  /// The name of the format, for example `safetensors`.
+  public var format: String
+  /// The files that chunks refer to by index.
+  public var files: [StoredFile]
+  /// The leaves.
+  public var tree: Tree<StoredLeaf>
+  /// What else the checkpoint says about itself, as text by key.
+  public var metadata: [(key: String, value: String)]
+
+  /// A catalog.
+  public init(
+    format: String, files: [StoredFile], tree: Tree<StoredLeaf>, metadata: [(key: String, value: String)] = []
+  ) {
+    self.format = format
+    self.files = files
+    self.tree = tree
+    self.metadata = metadata
+  }
+}
+
+/// A file that holds chunks, and the size it had when the catalog was made.
+public struct StoredFile: Hashable, Sendable {
+  /// The path, absolute or relative to the working directory.
+  public var path: String
+  /// The number of bytes when the checkpoint was opened; a read past it means that the file changed.
+  public var byteCount: Int
+
+  /// A file of this size.
+  public init(path: String, byteCount: Int) {
+    self.path = path
+    self.byteCount = byteCount
+  }
+}
+
+/// A leaf as a checkpoint stores it: what it is, and where its bytes are.
+public enum StoredLeaf: Hashable, Sendable {
+  /// A tensor, its layout, and the name that the format itself gives it.
+  case tensor(TensorSpec, Layout, name: String)
+  /// A string, which is part of the metadata and so at hand already.
+  case string(String)
+
+  /// What the leaf is.
+  public var spec: LeafSpec {
+    switch self {
+    case .tensor(let spec, _, _): .tensor(spec)
+    case .string: .string
+    }
+  }
+}

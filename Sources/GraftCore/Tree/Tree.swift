@@ -1,0 +1,391 @@
+internal import OrderedCollections
+
+/// A tree of leaves, as checkpoints keep them: one type for specs, targets, lazy tensors and loaded values.
+///
+/// A node is a leaf, a dictionary, a list, a tuple, a named tuple, or empty (Python's `None`). Dictionaries keep the order
+/// in which their keys came, and compare without regard to it, as Python's do. Literals make dictionaries and lists:
+/// `["params": ["kernel": .stored], "step": .stored]`.
+///
+/// Lookups do not throw: an absent child is a *fault*, a node that remembers what was wrong and where. Faults are
+/// thrown all together by ``validate()``, which everything that takes a tree calls first.
+public struct Tree<Leaf: Sendable>: Sendable {
+  indirect enum Node: Sendable {
+    case leaf(Leaf)
+    case dictionary(OrderedDictionary<Key, Tree>)
+    case list([Tree])
+    case tuple([Tree])
+    case namedTuple(type: String?, OrderedDictionary<Key, Tree>)
+    case empty
+    case fault(GraftError)
+  }
+
+  var node: Node
+
+  /// Where this node was looked up, so that a fault further down can say its whole path; nil when it was not looked up.
+  package var origin: TreePath?
+
+  init(_ node: Node, origin: TreePath? = nil) {
+    self.node = node
+    self.origin = origin
+  }
+}
+
+// MARK: - Making trees
+
+extension Tree: ExpressibleByDictionaryLiteral, ExpressibleByArrayLiteral {
+  /// A node that is a leaf.
+  public static func leaf(_ leaf: Leaf) -> Tree { Tree(.leaf(leaf)) }
+
+  /// The empty node, Python's `None`.
+  public static var empty: Tree { Tree(.empty) }
+
+  /// A node that remembers what is wrong with it, thrown by ``validate()``.
+  public static func fault(_ error: GraftError) -> Tree { Tree(.fault(error)) }
+
+  /// A dictionary of children in this order; a key that comes twice is a fault.
+  public static func dictionary(_ children: some Sequence<(key: Key, value: Tree)>) -> Tree {
+    Tree(.dictionary([:])).addingFields(children) { .dictionary($0) }
+  }
+
+  /// A list of children.
+  public static func list(_ children: some Sequence<Tree>) -> Tree { Tree(.list(Array(children))) }
+
+  /// A tuple of children.
+  public static func tuple(_ children: some Sequence<Tree>) -> Tree { Tree(.tuple(Array(children))) }
+
+  /// A named tuple: its fields in order, and the name of its type where that is known; a field that comes twice is a fault.
+  public static func namedTuple(
+    _ fields: some Sequence<(key: Key, value: Tree)>, type: String? = nil
+  ) -> Tree {
+    Tree(.empty).addingFields(fields) { .namedTuple(type: type, $0) }
+  }
+
+  /// A dictionary; a key that comes twice is a fault.
+  public init(dictionaryLiteral elements: (Key, Tree)...) {
+    self = .dictionary(elements.map { (key: $0.0, value: $0.1) })
+  }
+
+  /// A list.
+  public init(arrayLiteral elements: Tree...) { self = .list(elements) }
+
+  private func addingFields(
+    _ fields: some Sequence<(key: Key, value: Tree)>, node: (OrderedDictionary<Key, Tree>) -> Node
+  ) -> Tree {
+    var children: OrderedDictionary<Key, Tree> = [:]
+    children.reserveCapacity(fields.underestimatedCount)
+    for (key, value) in fields {
+      if children.updateValue(value, forKey: key) != nil {
+        return .fault(GraftError(.collision, "the key \(key) comes twice in one dictionary", leaf: TreePath([key])))
+      }
+    }
+    return Tree(node(children))
+  }
+}
+
+// MARK: - Looking
+
+extension Tree {
+  /// What kind of node this is.
+  public enum Kind: String, Sendable {
+    /// A leaf.
+    case leaf
+    /// A dictionary, whose order does not matter.
+    case dictionary
+    /// A list.
+    case list
+    /// A tuple.
+    case tuple
+    /// A tuple whose elements have names.
+    case namedTuple = "named tuple"
+    /// The empty node, Python's `None`.
+    case empty
+    /// The result of a lookup or operation that went wrong.
+    case fault
+  }
+
+  /// What kind of node this is.
+  public var kind: Kind {
+    switch node {
+    case .leaf: .leaf
+    case .dictionary: .dictionary
+    case .list: .list
+    case .tuple: .tuple
+    case .namedTuple: .namedTuple
+    case .empty: .empty
+    case .fault: .fault
+    }
+  }
+
+  /// The leaf, nil when this node is none.
+  public var leaf: Leaf? {
+    if case .leaf(let leaf) = node { leaf } else { nil }
+  }
+
+  /// The children with their keys, in order; a list's have their index as key. Empty for a leaf.
+  public var children: [(key: Key, value: Tree)] {
+    switch node {
+    case .dictionary(let children), .namedTuple(_, let children): children.map { (key: $0.key, value: $0.value) }
+    case .list(let children), .tuple(let children):
+      children.enumerated().map { (key: Key(index: $0.offset), value: $0.element) }
+    case .leaf, .empty, .fault: []
+    }
+  }
+
+  /// The number of children.
+  public var childCount: Int {
+    switch node {
+    case .dictionary(let children), .namedTuple(_, let children): children.count
+    case .list(let children), .tuple(let children): children.count
+    case .leaf, .empty, .fault: 0
+    }
+  }
+
+  /// Whether there is a child with this key.
+  public func hasChild(_ key: Key) -> Bool { child(key) != nil }
+
+  private func child(_ key: Key) -> Tree? {
+    switch node {
+    case .dictionary(let children), .namedTuple(_, let children): return children[key]
+    case .list(let children), .tuple(let children):
+      guard let index = key.index, index < children.count else { return nil }
+      return children[index]
+    case .leaf, .empty, .fault: return nil
+    }
+  }
+
+  /// The child with this key; a fault when there is none.
+  ///
+  /// A list's element is also found by its index in decimal. Assigning adds or replaces a child of a dictionary, makes an
+  /// empty or absent node a dictionary first, and replaces an element of a list; anything else makes a fault.
+  public subscript(key: Key) -> Tree {
+    get {
+      let path = (origin ?? .root).appending(key)
+      if case .fault(let error) = node { return Tree(.fault(error), origin: path) }
+      guard var child = child(key) else { return Tree(.fault(absent(path)), origin: path) }
+      child.origin = path
+      return child
+    }
+    _modify {
+      // The child is taken out while it is modified, so that deep assignments copy nothing.
+      let path = (origin ?? .root).appending(key)
+      var child = take(key) ?? Tree(.fault(absent(path)))
+      child.origin = path
+      yield &child
+      put(child, at: key, path: path)
+    }
+  }
+
+  /// The child at this index of a list or tuple, or of a dictionary whose keys are indices; a fault when there is none.
+  public subscript(index: Int) -> Tree {
+    get { self[Key(index: index)] }
+    _modify { yield &self[Key(index: index)] }
+  }
+
+  /// The node at the end of this path; a fault when there is none.
+  public subscript(path: TreePath) -> Tree {
+    get { path.keys.reduce(self) { $0[$1] } }
+    set { set(newValue, at: path.keys[...]) }
+  }
+
+  private mutating func set(_ value: Tree, at keys: ArraySlice<Key>) {
+    guard let first = keys.first else {
+      self = value
+      return
+    }
+    self[first].set(value, at: keys.dropFirst())
+  }
+
+  private func absent(_ path: TreePath) -> GraftError {
+    GraftError(
+      .leafNotFound, "the tree has nothing at \(path)", leaf: path,
+      remedy: NearName.suggestion(for: path.last?.string ?? "", among: children.lazy.map(\.key.string)))
+  }
+
+  /// Takes a child out, leaving something for ``put(_:at:path:)`` to fill.
+  private mutating func take(_ key: Key) -> Tree? {
+    switch node {
+    case .dictionary(var children):
+      node = .empty
+      defer { node = .dictionary(children) }
+      guard let index = children.index(forKey: key) else { return nil }
+      return exchange(&children.values[index])
+    case .namedTuple(let type, var children):
+      node = .empty
+      defer { node = .namedTuple(type: type, children) }
+      guard let index = children.index(forKey: key) else { return nil }
+      return exchange(&children.values[index])
+    case .list(var children):
+      guard let index = key.index, index < children.count else { return nil }
+      node = .empty
+      defer { node = .list(children) }
+      return exchange(&children[index])
+    case .tuple(var children):
+      guard let index = key.index, index < children.count else { return nil }
+      node = .empty
+      defer { node = .tuple(children) }
+      return exchange(&children[index])
+    case .leaf, .empty, .fault: return nil
+    }
+  }
+
+  private func exchange(_ tree: inout Tree) -> Tree {
+    let taken = tree
+    tree = .empty
+    return taken
+  }
+
+  private mutating func put(_ child: Tree, at key: Key, path: TreePath) {
+    // A lookup that was not assigned to (`tree["absent"].removeChildren…`) must not add a child, but a fault that was
+    // assigned must stay to be reported; both are the same fault node, and reporting is the safe reading.
+    var child = child
+    child.origin = nil
+    switch node {
+    case .dictionary(var children):
+      node = .empty
+      children[key] = child
+      node = .dictionary(children)
+    case .namedTuple(let type, var children):
+      node = .empty
+      if children[key] == nil { child = .fault(Self.noPlace(path, in: .namedTuple)) }
+      children[key] = child
+      node = .namedTuple(type: type, children)
+    case .list(var children):
+      node = .empty
+      if let index = key.index, index < children.count {
+        children[index] = child
+      } else {
+        children.append(.fault(Self.noPlace(path, in: .list)))
+      }
+      node = .list(children)
+    case .tuple(var children):
+      node = .empty
+      if let index = key.index, index < children.count {
+        children[index] = child
+      } else {
+        children.append(.fault(Self.noPlace(path, in: .tuple)))
+      }
+      node = .tuple(children)
+    case .empty: node = .dictionary([key: child])
+    case .fault(let error):
+      // An absent node becomes a dictionary when something is put into it; another fault must not be lost.
+      node = error.code == .leafNotFound ? .dictionary([key: child]) : .fault(error)
+    case .leaf: node = .fault(Self.noPlace(path, in: .leaf))
+    }
+  }
+
+  private static func noPlace(_ path: TreePath, in kind: Kind) -> GraftError {
+    GraftError(
+      .structureMismatch, "a \(kind.rawValue) has no place for \(path)", leaf: path,
+      remedy: "replace the whole \(kind.rawValue) instead")
+  }
+}
+
+// MARK: - Walking
+
+extension Tree {
+  /// Calls `body` with every leaf and its path, depth first, children in order.
+  public func forEachLeaf<Failure: Error>(
+    _ body: (TreePath, Leaf) throws(Failure) -> Void
+  ) throws(Failure) {
+    try visit(at: .root, body)
+  }
+
+  private func visit<Failure: Error>(
+    at path: TreePath, _ body: (TreePath, Leaf) throws(Failure) -> Void
+  ) throws(Failure) {
+    switch node {
+    case .leaf(let leaf): try body(path, leaf)
+    case .dictionary(let children), .namedTuple(_, let children):
+      for (key, child) in children { try child.visit(at: path.appending(key), body) }
+    case .list(let children), .tuple(let children):
+      for (index, child) in children.enumerated() { try child.visit(at: path.appending(Key(index: index)), body) }
+    case .empty, .fault: break
+    }
+  }
+
+  /// Every leaf with its path, depth first, children in order.
+  public var leaves: [(path: TreePath, leaf: Leaf)] {
+    var result: [(path: TreePath, leaf: Leaf)] = []
+    forEachLeaf { result.append((path: $0, leaf: $1)) }
+    return result
+  }
+
+  /// The tree with each leaf replaced by what `body` makes of it, which may be a subtree; faults stay.
+  public func mapLeaves<T: Sendable, Failure: Error>(
+    _ body: (TreePath, Leaf) throws(Failure) -> Tree<T>
+  ) throws(Failure) -> Tree<T> {
+    try map(at: .root, body)
+  }
+
+  private func map<T: Sendable, Failure: Error>(
+    at path: TreePath, _ body: (TreePath, Leaf) throws(Failure) -> Tree<T>
+  ) throws(Failure) -> Tree<T> {
+    switch node {
+    case .leaf(let leaf): return try body(path, leaf)
+    case .dictionary(let children): return Tree<T>(.dictionary(try Self.map(children, at: path, body)))
+    case .namedTuple(let type, let children):
+      return Tree<T>(.namedTuple(type: type, try Self.map(children, at: path, body)))
+    case .list(let children): return Tree<T>(.list(try Self.map(children, at: path, body)))
+    case .tuple(let children): return Tree<T>(.tuple(try Self.map(children, at: path, body)))
+    case .empty: return .empty
+    case .fault(let error): return .fault(error)
+    }
+  }
+
+  private static func map<T: Sendable, Failure: Error>(
+    _ children: OrderedDictionary<Key, Tree>, at path: TreePath,
+    _ body: (TreePath, Leaf) throws(Failure) -> Tree<T>
+  ) throws(Failure) -> OrderedDictionary<Key, Tree<T>> {
+    var result: OrderedDictionary<Key, Tree<T>> = [:]
+    result.reserveCapacity(children.count)
+    for (key, child) in children { result[key] = try child.map(at: path.appending(key), body) }
+    return result
+  }
+
+  private static func map<T: Sendable, Failure: Error>(
+    _ children: [Tree], at path: TreePath, _ body: (TreePath, Leaf) throws(Failure) -> Tree<T>
+  ) throws(Failure) -> [Tree<T>] {
+    var result: [Tree<T>] = []
+    result.reserveCapacity(children.count)
+    for (index, child) in children.enumerated() {
+      result.append(try child.map(at: path.appending(Key(index: index)), body))
+    }
+    return result
+  }
+
+  /// Throws every fault in the tree, the first with the others attached.
+  public func validate() throws(GraftError) {
+    var faults: [GraftError] = []
+    collectFaults(into: &faults)
+    guard var first = faults.first else { return }
+    first.others += faults.dropFirst()
+    throw first
+  }
+
+  private func collectFaults(into faults: inout [GraftError]) {
+    switch node {
+    case .fault(let error): faults.append(error)
+    case .dictionary(let children), .namedTuple(_, let children):
+      for child in children.values { child.collectFaults(into: &faults) }
+    case .list(let children), .tuple(let children):
+      for child in children { child.collectFaults(into: &faults) }
+    case .leaf, .empty: break
+    }
+  }
+}
+
+// MARK: - Comparing
+
+extension Tree: Equatable where Leaf: Equatable {
+  /// Whether both trees have the same nodes; the order of a dictionary's keys does not matter, that of a named tuple does.
+  public static func == (a: Tree, b: Tree) -> Bool {
+    switch (a.node, b.node) {
+    case (.leaf(let a), .leaf(let b)): a == b
+    case (.dictionary(let a), .dictionary(let b)): a.count == b.count && a.allSatisfy { b[$0.key] == $0.value }
+    case (.namedTuple(let typeA, let a), .namedTuple(let typeB, let b)): typeA == typeB && a == b
+    case (.list(let a), .list(let b)), (.tuple(let a), .tuple(let b)): a == b
+    case (.empty, .empty): true
+    default: false
+    }
+  }
+}
