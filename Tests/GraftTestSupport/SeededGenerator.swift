@@ -1,3 +1,5 @@
+internal import Foundation
+
 /// A small repeatable source of random numbers (SplitMix64), so that a failing property test can be run again.
 ///
 /// Tests print the seed with the failure; `GRAFT_TEST_SEED` sets it.
@@ -19,4 +21,9 @@ public struct SeededGenerator: RandomNumberGenerator {
     z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
     return z ^ (z >> 31)
   }
+}
+
+/// The seed that `GRAFT_TEST_SEED` asks for, nil when it is not set.
+public func seedFromEnvironment() -> UInt64? {
+  ProcessInfo.processInfo.environment["GRAFT_TEST_SEED"].flatMap { UInt64($0) }
 }
