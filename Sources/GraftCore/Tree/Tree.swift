@@ -9,6 +9,8 @@ internal import OrderedCollections
 /// Lookups do not throw: an absent child is a *fault*, a node that remembers what was wrong and where. Faults are
 /// thrown all together by ``validate()``, which everything that takes a tree calls first.
 public struct Tree<Leaf: Sendable>: Sendable {
+  typealias Fields = OrderedDictionary<Key, Tree>
+
   indirect enum Node: Sendable {
     case leaf(Leaf)
     case dictionary(OrderedDictionary<Key, Tree>)
@@ -84,27 +86,27 @@ extension Tree: ExpressibleByDictionaryLiteral, ExpressibleByArrayLiteral {
 
 // MARK: - Looking
 
+/// What kind of node of a tree something is.
+public enum NodeKind: String, Sendable {
+  /// A leaf.
+  case leaf
+  /// A dictionary, whose order does not matter.
+  case dictionary
+  /// A list.
+  case list
+  /// A tuple.
+  case tuple
+  /// A tuple whose elements have names.
+  case namedTuple = "named tuple"
+  /// The empty node, Python's `None`.
+  case empty
+  /// The result of a lookup or operation that went wrong.
+  case fault
+}
+
 extension Tree {
   /// What kind of node this is.
-  public enum Kind: String, Sendable {
-    /// A leaf.
-    case leaf
-    /// A dictionary, whose order does not matter.
-    case dictionary
-    /// A list.
-    case list
-    /// A tuple.
-    case tuple
-    /// A tuple whose elements have names.
-    case namedTuple = "named tuple"
-    /// The empty node, Python's `None`.
-    case empty
-    /// The result of a lookup or operation that went wrong.
-    case fault
-  }
-
-  /// What kind of node this is.
-  public var kind: Kind {
+  public var kind: NodeKind {
     switch node {
     case .leaf: .leaf
     case .dictionary: .dictionary
@@ -182,7 +184,7 @@ extension Tree {
   }
 
   /// The node at the end of this path; a fault when there is none.
-  public subscript(path: TreePath) -> Tree {
+  public subscript(at path: TreePath) -> Tree {
     get { path.keys.reduce(self) { $0[$1] } }
     set { set(newValue, at: path.keys[...]) }
   }
@@ -273,7 +275,7 @@ extension Tree {
     }
   }
 
-  private static func noPlace(_ path: TreePath, in kind: Kind) -> GraftError {
+  private static func noPlace(_ path: TreePath, in kind: NodeKind) -> GraftError {
     GraftError(
       .structureMismatch, "a \(kind.rawValue) has no place for \(path)", leaf: path,
       remedy: "replace the whole \(kind.rawValue) instead")
