@@ -36,6 +36,7 @@ let package = Package(
     // C, one subject each; only their own .c files see the system libraries' headers.
     .target(
       name: "CGraftRing", path: "CSources/CGraftRing", cSettings: cSettings, linkerSettings: [.linkedLibrary("uring")]),
+    .target(name: "CGraftSystem", path: "CSources/CGraftSystem", cSettings: cSettings),
     .target(name: "CGraftKernels", path: "CSources/CGraftKernels", cSettings: cSettings),
 
     // The house, from the ground up: a target imports only targets above it.
@@ -43,7 +44,7 @@ let package = Package(
       name: "GraftCore",
       dependencies: [.product(name: "OrderedCollections", package: "swift-collections")],
       swiftSettings: settings),
-    .target(name: "GraftIO", dependencies: ["GraftCore", "CGraftRing"], swiftSettings: settings),
+    .target(name: "GraftIO", dependencies: ["GraftCore", "CGraftRing", "CGraftSystem"], swiftSettings: settings),
     .target(name: "GraftFormats", dependencies: ["GraftCore", "GraftIO"], swiftSettings: settings),
     .target(
       name: "GraftExecute", dependencies: ["GraftCore", "GraftIO", "GraftFormats", "CGraftKernels"],

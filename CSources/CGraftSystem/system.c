@@ -1,0 +1,69 @@
+#include "graft_system.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+// Spelled out, because headers older than the kernel lack them.
+#define POPULATE_READ 22
+#define POPULATE_WRITE 23
+#define NO_REPLACE 1U
+#define EXCHANGE 2U
+
+const char *graft_system_errno_name(int error) {
+#if defined(__GLIBC__) && __GLIBC_PREREQ(2, 32)
+    return strerrorname_np(error);
+#else
+    (void)error;
+    return NULL;
+#endif
+}
+
+const char *graft_system_errno_text(int error) {
+#if defined(__GLIBC__) && __GLIBC_PREREQ(2, 32)
+    return strerrordesc_np(error);
+#else
+    (void)error;
+    return NULL;
+#endif
+}
+
+int graft_system_rename(const char *from, const char *to, enum graft_system_rename how) {
+    if (how == GRAFT_SYSTEM_RENAME_REPLACE) {
+        return rename(from, to) == 0 ? 0 : -errno;
+    }
+    // By number, because the C library has had the wrapper only since 2.28.
+    const unsigned flags = how == GRAFT_SYSTEM_RENAME_EXCHANGE ? EXCHANGE : NO_REPLACE;
+    return syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, flags) == 0 ? 0 : -errno;
+}
+
+int graft_system_allocate(int descriptor, int64_t offset, int64_t count) {
+    return fallocate(descriptor, 0, offset, count) == 0 ? 0 : -errno;
+}
+
+int graft_system_open_direct(int descriptor) {
+    // Through /proc, so that it is the same file even if its name has been given to another since.
+    char path[40];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", descriptor);
+    const int direct = open(path, O_RDONLY | O_CLOEXEC | O_DIRECT);
+    return direct >= 0 ? direct : -errno;
+}
+
+int graft_system_populate(void *address, size_t count, bool write) {
+    return madvise(address, count, write ? POPULATE_WRITE : POPULATE_READ) == 0 ? 0 : -errno;
+}
+
+int graft_system_usable_processor_count(void) {
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0) {
+        return CPU_COUNT(&set);
+    }
+    // EINVAL: the machine has more processors than cpu_set_t has bits.
+    const long online = sysconf(_SC_NPROCESSORS_ONLN);
+    return online > 0 ? (int)online : 1;
+}

@@ -1,0 +1,76 @@
+import Glibc
+import GraftCore
+import GraftIO
+import Testing
+
+@Suite(.timeLimit(.minutes(1))) struct BlockingThreadsTests {
+  @Test func `all work is done, on no more threads than allowed`() async throws {
+    let threads = BlockingThreads(maximumThreadCount: 3)
+    let running = Locked((now: 0, most: 0))
+    let sum = try await withThrowingTaskGroup(of: Int.self) { group in
+      for index in 0..<100 {
+        group.addTask {
+          try await threads.run { () throws(GraftError) in
+            running.change {
+              $0.now += 1
+              $0.most = max($0.most, $0.now)
+            }
+            usleep(500)
+            running.change { $0.now -= 1 }
+            return index
+          }
+        }
+      }
+      return try await group.reduce(0, +)
+    }
+    #expect(sum == 4950)
+    #expect(running.value.most <= 3)
+  }
+
+  @Test func `what the work throws reaches its caller`() async {
+    let threads = BlockingThreads(maximumThreadCount: 1)
+    let error = await #expect(throws: GraftError.self) {
+      try await threads.run { () throws(GraftError) -> Int in throw GraftError(.corrupt, "on purpose") }
+    }
+    #expect(error?.code == .corrupt)
+  }
+
+  @Test func `work that is cancelled before it starts is not done`() async throws {
+    let threads = BlockingThreads(maximumThreadCount: 1)
+    let gate = Locked(false)
+    let didRun = Locked(false)
+    let first = Task {
+      try await threads.run { () throws(GraftError) in
+        while !gate.value { usleep(200) }
+      }
+    }
+    let second = Task { try await threads.run { () throws(GraftError) in didRun.change { $0 = true } } }
+    second.cancel()
+    gate.change { $0 = true }
+    try await first.value
+    let result = await second.result
+    // The second may have come to the only thread before the first did, but then it was cancelled too late to tell.
+    switch result {
+    case .success: #expect(didRun.value)
+    case .failure(let error):
+      #expect((error as? GraftError)?.code == .cancelled)
+      #expect(!didRun.value)
+    }
+  }
+
+  @Test func `the threads end with the object`() async throws {
+    func threadCount() -> Int { TemporaryFolder.names("/proc/self/task").count }
+    for _ in 0..<50 {
+      let threads = BlockingThreads(maximumThreadCount: 8)
+      try await withThrowingTaskGroup(of: Void.self) { group in
+        for _ in 0..<8 {
+          group.addTask { try await threads.run { () throws(GraftError) -> Void in usleep(100) } }
+        }
+        try await group.waitForAll()
+      }
+    }
+    // 400 threads were asked for; those of the last rounds may still be on their way out.
+    for _ in 0..<200 where threadCount() > 60 { usleep(10_000) }
+    #expect(threadCount() <= 60)
+  }
+}
