@@ -1,1 +1,532 @@
+// Strided placement: how bytes get from a chunk, as it was read or decoded, to their place in a result.
+//
+// A copy is first *simplified*: axes of one step go, destination strides become positive, axes are ordered by destination
+// stride, and neighbours that continue one another merge, so that what a caller describes with many axes often is one
+// memcpy. What is left is one of three shapes:
+//   rows       runs along one inner axis, the outer axes counted like an odometer;
+//   blocks     short runs where one axis is the tightest in the source and another in the destination: walked in
+//              square tiles, so that each cache line is used whole while it is at hand;
+//   transpose  blocks whose elements lie side by side on both sides: tiles go through vector registers.
+
 #include "graft_kernels.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <string.h>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+// ---- Simplifying ----------------------------------------------------------------------------------------------------
+
+struct simple_copy {
+  size_t run;
+  size_t rank;
+  // Relative to the memories' beginnings, in units; within them once checked.
+  ptrdiff_t source;
+  ptrdiff_t destination;
+  struct graft_copy_axis axes[GRAFT_COPY_RANK_LIMIT];
+};
+
+struct extent {
+  ptrdiff_t low, high;
+};
+
+// Widens an extent by the steps of one axis; false when that overflows.
+static bool widen(struct extent *extent, size_t count, ptrdiff_t stride) {
+  ptrdiff_t reach;
+  if (count - 1 > PTRDIFF_MAX || __builtin_mul_overflow((ptrdiff_t)(count - 1), stride, &reach)) return false;
+  return reach < 0 ? !__builtin_add_overflow(extent->low, reach, &extent->low)
+                   : !__builtin_add_overflow(extent->high, reach, &extent->high);
+}
+
+static bool begin_extent(struct extent *extent, size_t offset, size_t run) {
+  if (offset > PTRDIFF_MAX || run > PTRDIFF_MAX) return false;
+  extent->low = (ptrdiff_t)offset;
+  return !__builtin_add_overflow((ptrdiff_t)offset, (ptrdiff_t)run, &extent->high);
+}
+
+// Whether the extent, in units of 1 << unit_shift to the byte, lies in a memory of `size` bytes.
+static bool is_within(const struct extent *extent, size_t size, unsigned unit_shift) {
+  if (extent->low < 0) return false;
+  const size_t high = (size_t)extent->high;
+  return (high >> unit_shift) + ((high & ((1u << unit_shift) - 1)) != 0) <= size;
+}
+
+// Checks a copy against the memories and brings it into the simple form; 1 when there is nothing to copy, 0 when there
+// is, else the negated error.
+static int simplify(struct simple_copy *simple, const struct graft_copy *copy, const void *destination,
+                    size_t destination_size, const void *source, size_t source_size, unsigned unit_shift) {
+  if (copy == NULL || copy->rank > GRAFT_COPY_RANK_LIMIT || (copy->rank > 0 && copy->axes == NULL)) return -EINVAL;
+  if (copy->run == 0) return 1;
+  for (size_t a = 0; a < copy->rank; a++)
+    if (copy->axes[a].count == 0) return 1;
+  if (destination == NULL || source == NULL) return -EINVAL;
+
+  struct extent from, to;
+  if (!begin_extent(&from, copy->source_offset, copy->run) || !begin_extent(&to, copy->destination_offset, copy->run))
+    return -ERANGE;
+  for (size_t a = 0; a < copy->rank; a++) {
+    const struct graft_copy_axis *axis = &copy->axes[a];
+    if (!widen(&from, axis->count, axis->source_stride) || !widen(&to, axis->count, axis->destination_stride))
+      return -ERANGE;
+  }
+  if (!is_within(&from, source_size, unit_shift) || !is_within(&to, destination_size, unit_shift)) return -ERANGE;
+  const uintptr_t unit_mask = ((uintptr_t)1 << unit_shift) - 1;
+  const uintptr_t read_low = (uintptr_t)source + ((uintptr_t)from.low >> unit_shift);
+  const uintptr_t read_high = (uintptr_t)source + (((uintptr_t)from.high + unit_mask) >> unit_shift);
+  const uintptr_t write_low = (uintptr_t)destination + ((uintptr_t)to.low >> unit_shift);
+  const uintptr_t write_high = (uintptr_t)destination + (((uintptr_t)to.high + unit_mask) >> unit_shift);
+  if (read_low < write_high && write_low < read_high) return -EINVAL;
+
+  simple->run = copy->run;
+  simple->rank = 0;
+  simple->source = (ptrdiff_t)copy->source_offset;
+  simple->destination = (ptrdiff_t)copy->destination_offset;
+  for (size_t a = 0; a < copy->rank; a++) {
+    struct graft_copy_axis axis = copy->axes[a];
+    if (axis.count == 1) continue;
+    if (axis.destination_stride < 0) {
+      // Walk the axis from its other end. The products were found not to overflow above.
+      simple->source += (ptrdiff_t)(axis.count - 1) * axis.source_stride;
+      simple->destination += (ptrdiff_t)(axis.count - 1) * axis.destination_stride;
+      axis.source_stride = -axis.source_stride;
+      axis.destination_stride = -axis.destination_stride;
+    }
+    // By destination stride, widest first: an insertion sort, since ranks are small and mostly in order.
+    size_t place = simple->rank++;
+    for (; place > 0 && simple->axes[place - 1].destination_stride < axis.destination_stride; place--)
+      simple->axes[place] = simple->axes[place - 1];
+    simple->axes[place] = axis;
+  }
+
+  // Runs that touch on both sides are one run.
+  while (simple->rank > 0) {
+    const struct graft_copy_axis *inner = &simple->axes[simple->rank - 1];
+    if (inner->source_stride != (ptrdiff_t)simple->run || inner->destination_stride != (ptrdiff_t)simple->run) break;
+    simple->run *= inner->count;
+    simple->rank--;
+  }
+  // An axis that continues its inner neighbour on both sides is more steps of that neighbour.
+  size_t kept = 0;
+  for (size_t a = 0; a < simple->rank; a++) {
+    const struct graft_copy_axis axis = simple->axes[a];
+    struct graft_copy_axis *outer = kept > 0 ? &simple->axes[kept - 1] : NULL;
+    ptrdiff_t source_reach, destination_reach;
+    if (outer != NULL && !__builtin_mul_overflow(axis.source_stride, (ptrdiff_t)axis.count, &source_reach) &&
+        !__builtin_mul_overflow(axis.destination_stride, (ptrdiff_t)axis.count, &destination_reach) &&
+        outer->source_stride == source_reach && outer->destination_stride == destination_reach) {
+      outer->count *= axis.count;
+      outer->source_stride = axis.source_stride;
+      outer->destination_stride = axis.destination_stride;
+    } else {
+      simple->axes[kept++] = axis;
+    }
+  }
+  simple->rank = kept;
+  return 0;
+}
+
+static void remove_axis(struct simple_copy *copy, size_t axis) {
+  memmove(&copy->axes[axis], &copy->axes[axis + 1], (copy->rank - axis - 1) * sizeof copy->axes[0]);
+  copy->rank--;
+}
+
+// Counts through the axes, the last one fastest. `source` and `destination` follow; false when all is counted.
+static bool advance(const struct simple_copy *copy, size_t *index, ptrdiff_t *source, ptrdiff_t *destination) {
+  for (size_t a = copy->rank; a-- > 0;) {
+    const struct graft_copy_axis *axis = &copy->axes[a];
+    if (++index[a] < axis->count) {
+      *source += axis->source_stride;
+      *destination += axis->destination_stride;
+      return true;
+    }
+    index[a] = 0;
+    *source -= (ptrdiff_t)(axis->count - 1) * axis->source_stride;
+    *destination -= (ptrdiff_t)(axis->count - 1) * axis->destination_stride;
+  }
+  return false;
+}
+
+// ---- Runs along one or two axes -------------------------------------------------------------------------------------
+
+// Two axes of runs: `inner` is the tightest in the destination, `outer` in the source. A single axis has outer_count 1.
+struct plane {
+  char *destination;
+  const char *source;
+  size_t run;
+  size_t inner_count, outer_count;
+  ptrdiff_t inner_source, inner_destination;
+  ptrdiff_t outer_source, outer_destination;
+};
+
+// Steps along either axis of a tile of short runs: 32 lines of 64 bytes on both sides stay in any first-level cache.
+enum { block_steps = 32 };
+
+static inline __attribute__((always_inline)) void copy_run(char *destination, const char *source, size_t run) {
+  memcpy(destination, source, run);
+}
+
+// A run of a size that no single store has, without a call: two stores that overlap in the middle.
+static inline __attribute__((always_inline)) void copy_odd_run(char *destination, const char *source, size_t run) {
+  if (run > 32) {
+    memcpy(destination, source, run);
+  } else if (run > 16) {
+    char head[16], tail[16];
+    memcpy(head, source, 16);
+    memcpy(tail, source + run - 16, 16);
+    memcpy(destination, head, 16);
+    memcpy(destination + run - 16, tail, 16);
+  } else if (run > 8) {
+    char head[8], tail[8];
+    memcpy(head, source, 8);
+    memcpy(tail, source + run - 8, 8);
+    memcpy(destination, head, 8);
+    memcpy(destination + run - 8, tail, 8);
+  } else if (run > 4) {
+    char head[4], tail[4];
+    memcpy(head, source, 4);
+    memcpy(tail, source + run - 4, 4);
+    memcpy(destination, head, 4);
+    memcpy(destination + run - 4, tail, 4);
+  } else {
+    for (size_t i = 0; i < run; i++) destination[i] = source[i];
+  }
+}
+
+// The loops, once for each way to copy a run; a constant `run` makes the copy a load and a store.
+static inline __attribute__((always_inline)) void copy_plane_of(const struct plane *plane, size_t run,
+                                                                void (*copy)(char *, const char *, size_t)) {
+  for (size_t o0 = 0; o0 < plane->outer_count; o0 += block_steps) {
+    const size_t o1 = plane->outer_count - o0 < block_steps ? plane->outer_count : o0 + block_steps;
+    // With a single outer step there is nothing to be gained by tiles: one long row.
+    const size_t steps = plane->outer_count == 1 ? plane->inner_count : block_steps;
+    for (size_t i0 = 0; i0 < plane->inner_count; i0 += steps) {
+      const size_t i1 = plane->inner_count - i0 < steps ? plane->inner_count : i0 + steps;
+      for (size_t o = o0; o < o1; o++) {
+        char *destination = plane->destination + (ptrdiff_t)o * plane->outer_destination;
+        const char *source = plane->source + (ptrdiff_t)o * plane->outer_source;
+        for (size_t i = i0; i < i1; i++)
+          copy(destination + (ptrdiff_t)i * plane->inner_destination, source + (ptrdiff_t)i * plane->inner_source, run);
+      }
+    }
+  }
+}
+
+static void copy_plane(const struct plane *plane) {
+  switch (plane->run) {
+    case 1: copy_plane_of(plane, 1, copy_run); break;
+    case 2: copy_plane_of(plane, 2, copy_run); break;
+    case 4: copy_plane_of(plane, 4, copy_run); break;
+    case 8: copy_plane_of(plane, 8, copy_run); break;
+    case 16: copy_plane_of(plane, 16, copy_run); break;
+    case 32: copy_plane_of(plane, 32, copy_run); break;
+    default: copy_plane_of(plane, plane->run, copy_odd_run); break;
+  }
+}
+
+// ---- Transposing ----------------------------------------------------------------------------------------------------
+
+// Turns `rows` source rows of 16 bytes into columns of the destination. Rows are source_stride bytes apart; each of the
+// 16 / element size destination rows, destination_stride bytes apart, gets `rows` elements side by side.
+typedef void transpose_block(char *destination, ptrdiff_t destination_stride, const char *source,
+                             ptrdiff_t source_stride);
+
+struct transposer {
+  transpose_block *block;
+  size_t rows;     // source rows that a block takes, elements of a destination row that it gives
+  size_t columns;  // elements of a source row that a block takes
+};
+
+// log2(n) perfect shuffles of n rows of n elements transpose them: each stage interleaves row i with row i + n / 2.
+// Clang's shuffles become punpckl/h on x86-64 and zip1/2 on arm64.
+#define PORTABLE_BLOCK(NAME, ELEMENT, N, STAGES, LOW, HIGH)                                                            \
+  typedef ELEMENT NAME##_row __attribute__((vector_size(16)));                                                         \
+  static void NAME(char *destination, ptrdiff_t destination_stride, const char *source, ptrdiff_t source_stride) {     \
+    NAME##_row row[N], next[N];                                                                                        \
+    _Pragma("unroll") for (int i = 0; i < N; i++) memcpy(&row[i], source + i * source_stride, 16);                     \
+    _Pragma("unroll") for (int stage = 0; stage < STAGES; stage++) {                                                   \
+      _Pragma("unroll") for (int i = 0; i < N / 2; i++) {                                                              \
+        next[2 * i] = __builtin_shufflevector(row[i], row[i + N / 2], LOW);                                            \
+        next[2 * i + 1] = __builtin_shufflevector(row[i], row[i + N / 2], HIGH);                                       \
+      }                                                                                                                \
+      _Pragma("unroll") for (int i = 0; i < N; i++) row[i] = next[i];                                                  \
+    }                                                                                                                  \
+    _Pragma("unroll") for (int i = 0; i < N; i++) memcpy(destination + i * destination_stride, &row[i], 16);           \
+  }
+#define LIST(...) __VA_ARGS__
+PORTABLE_BLOCK(portable_block_1, uint8_t, 16, 4, LIST(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23),
+               LIST(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31))
+PORTABLE_BLOCK(portable_block_2, uint16_t, 8, 3, LIST(0, 8, 1, 9, 2, 10, 3, 11), LIST(4, 12, 5, 13, 6, 14, 7, 15))
+PORTABLE_BLOCK(portable_block_4, uint32_t, 4, 2, LIST(0, 4, 1, 5), LIST(2, 6, 3, 7))
+PORTABLE_BLOCK(portable_block_8, uint64_t, 2, 1, LIST(0, 2), LIST(1, 3))
+
+#if defined(__x86_64__)
+// The same in both halves of a 32-byte register at once: the low half has the first n rows, the high half the next n,
+// so that a destination row gets 32 bytes side by side.
+#define AVX2_BLOCK(NAME, N, STAGES, LOW, HIGH)                                                                         \
+  __attribute__((target("avx2"))) static void NAME(char *destination, ptrdiff_t destination_stride,                    \
+                                                   const char *source, ptrdiff_t source_stride) {                      \
+    __m256i row[N], next[N];                                                                                           \
+    _Pragma("unroll") for (int i = 0; i < N; i++) {                                                                    \
+      const __m128i low = _mm_loadu_si128((const __m128i *)(const void *)(source + i * source_stride));                \
+      const __m128i high = _mm_loadu_si128((const __m128i *)(const void *)(source + (i + N) * source_stride));         \
+      row[i] = _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1);                                          \
+    }                                                                                                                  \
+    _Pragma("unroll") for (int stage = 0; stage < STAGES; stage++) {                                                   \
+      _Pragma("unroll") for (int i = 0; i < N / 2; i++) {                                                              \
+        next[2 * i] = LOW(row[i], row[i + N / 2]);                                                                     \
+        next[2 * i + 1] = HIGH(row[i], row[i + N / 2]);                                                                \
+      }                                                                                                                \
+      _Pragma("unroll") for (int i = 0; i < N; i++) row[i] = next[i];                                                  \
+    }                                                                                                                  \
+    _Pragma("unroll") for (int i = 0; i < N; i++)                                                                      \
+        _mm256_storeu_si256((__m256i *)(void *)(destination + i * destination_stride), row[i]);                        \
+  }
+AVX2_BLOCK(avx2_block_1, 16, 4, _mm256_unpacklo_epi8, _mm256_unpackhi_epi8)
+AVX2_BLOCK(avx2_block_2, 8, 3, _mm256_unpacklo_epi16, _mm256_unpackhi_epi16)
+AVX2_BLOCK(avx2_block_4, 4, 2, _mm256_unpacklo_epi32, _mm256_unpackhi_epi32)
+AVX2_BLOCK(avx2_block_8, 2, 1, _mm256_unpacklo_epi64, _mm256_unpackhi_epi64)
+#endif
+
+// The block for elements of this size; its `block` is null when there is none.
+static struct transposer transposer_for(size_t element, bool vector) {
+#if defined(__x86_64__)
+  if (vector && __builtin_cpu_supports("avx2")) {
+    switch (element) {
+      case 1: return (struct transposer){avx2_block_1, 32, 16};
+      case 2: return (struct transposer){avx2_block_2, 16, 8};
+      case 4: return (struct transposer){avx2_block_4, 8, 4};
+      case 8: return (struct transposer){avx2_block_8, 4, 2};
+      default: break;
+    }
+  }
+#else
+  (void)vector;
+#endif
+  switch (element) {
+    case 1: return (struct transposer){portable_block_1, 16, 16};
+    case 2: return (struct transposer){portable_block_2, 8, 8};
+    case 4: return (struct transposer){portable_block_4, 4, 4};
+    case 8: return (struct transposer){portable_block_8, 2, 2};
+    default: return (struct transposer){NULL, 0, 0};
+  }
+}
+
+// A tile spans this many bytes of a source row and of a destination row.
+enum { tile_row_bytes = 128 };
+// For 1-byte elements that is 128 rows of 128 bytes: the largest tile.
+enum { tile_bytes = tile_row_bytes * tile_row_bytes };
+
+// Transposes a plane whose inner axis is contiguous in the destination and whose outer axis is in the source.
+//
+// A tile is transposed into a buffer of its own and copied out from there: with strides of a power of two, as most
+// models have, the lines of a tile would otherwise evict each other from the few ways of one cache set.
+static void transpose_plane(const struct plane *plane, struct transposer with) {
+  _Alignas(64) char tile[tile_bytes];
+  const size_t element = plane->run;
+  const size_t steps = tile_row_bytes / element;
+  const ptrdiff_t pitch = tile_row_bytes;
+  for (size_t i0 = 0; i0 < plane->inner_count; i0 += steps) {
+    const size_t rows = plane->inner_count - i0 < steps ? plane->inner_count - i0 : steps;
+    const size_t block_rows = rows - rows % with.rows;
+    for (size_t o0 = 0; o0 < plane->outer_count; o0 += steps) {
+      const size_t columns = plane->outer_count - o0 < steps ? plane->outer_count - o0 : steps;
+      const size_t block_columns = columns - columns % with.columns;
+      const char *source = plane->source + (ptrdiff_t)i0 * plane->inner_source + (ptrdiff_t)(o0 * element);
+      for (size_t r = 0; r < block_rows; r += with.rows)
+        for (size_t c = 0; c < block_columns; c += with.columns)
+          with.block(tile + (ptrdiff_t)c * pitch + r * element, pitch,
+                     source + (ptrdiff_t)r * plane->inner_source + c * element, plane->inner_source);
+      // What no block covers: the last rows, then the last columns of the rows that blocks cover.
+      struct plane rest = {.destination = tile + block_rows * element,
+                           .source = source + (ptrdiff_t)block_rows * plane->inner_source,
+                           .run = element,
+                           .inner_count = rows - block_rows,
+                           .outer_count = columns,
+                           .inner_source = plane->inner_source,
+                           .inner_destination = (ptrdiff_t)element,
+                           .outer_source = (ptrdiff_t)element,
+                           .outer_destination = pitch};
+      if (rest.inner_count > 0) copy_plane(&rest);
+      if (block_columns < columns && block_rows > 0) {
+        rest.destination = tile + (ptrdiff_t)block_columns * pitch;
+        rest.source = source + block_columns * element;
+        rest.inner_count = block_rows;
+        rest.outer_count = columns - block_columns;
+        copy_plane(&rest);
+      }
+      char *destination =
+          plane->destination + (ptrdiff_t)(i0 * element) + (ptrdiff_t)o0 * plane->outer_destination;
+      for (size_t c = 0; c < columns; c++) {
+        char *line = destination + (ptrdiff_t)c * plane->outer_destination;
+        if (rows == steps)
+          memcpy(line, tile + (ptrdiff_t)c * pitch, tile_row_bytes);
+        else
+          memcpy(line, tile + (ptrdiff_t)c * pitch, rows * element);
+      }
+    }
+  }
+}
+
+// ---- Placing bytes --------------------------------------------------------------------------------------------------
+
+// Runs at least this long use whole cache lines whatever the order, so tiles gain nothing.
+enum { long_run_bytes = 64 };
+
+static void place_simple(struct simple_copy *copy, char *destination, const char *source, bool vector) {
+  if (copy->rank == 0) {
+    memcpy(destination + copy->destination, source + copy->source, copy->run);
+    return;
+  }
+  // The last axis is the tightest in the destination; look for the one that is in the source.
+  const struct graft_copy_axis inner = copy->axes[--copy->rank];
+  struct plane plane = {.run = copy->run,
+                        .inner_count = inner.count,
+                        .outer_count = 1,
+                        .inner_source = inner.source_stride,
+                        .inner_destination = inner.destination_stride};
+  struct transposer transposer = {NULL, 0, 0};
+  if (copy->run < long_run_bytes && copy->rank > 0) {
+    size_t tightest = copy->rank;
+    size_t stride = (size_t)(inner.source_stride < 0 ? -inner.source_stride : inner.source_stride);
+    for (size_t a = 0; a < copy->rank; a++) {
+      const ptrdiff_t signed_stride = copy->axes[a].source_stride;
+      const size_t other = (size_t)(signed_stride < 0 ? -signed_stride : signed_stride);
+      if (other < stride) {
+        stride = other;
+        tightest = a;
+      }
+    }
+    if (tightest < copy->rank) {
+      plane.outer_count = copy->axes[tightest].count;
+      plane.outer_source = copy->axes[tightest].source_stride;
+      plane.outer_destination = copy->axes[tightest].destination_stride;
+      remove_axis(copy, tightest);
+      if (plane.outer_source == (ptrdiff_t)plane.run && plane.inner_destination == (ptrdiff_t)plane.run)
+        transposer = transposer_for(plane.run, vector);
+    }
+  }
+  size_t index[GRAFT_COPY_RANK_LIMIT] = {0};
+  ptrdiff_t from = copy->source, to = copy->destination;
+  do {
+    plane.source = source + from;
+    plane.destination = destination + to;
+    if (transposer.block != NULL)
+      transpose_plane(&plane, transposer);
+    else
+      copy_plane(&plane);
+  } while (advance(copy, index, &from, &to));
+}
+
+int graft_place(const struct graft_copy *copy, void *destination, size_t destination_size, const void *source,
+                size_t source_size) {
+  struct simple_copy simple;
+  const int rc = simplify(&simple, copy, destination, destination_size, source, source_size, 0);
+  if (rc != 0) return rc < 0 ? rc : 0;
+  place_simple(&simple, destination, source, true);
+  return 0;
+}
+
+int graft_place_portable(const struct graft_copy *copy, void *destination, size_t destination_size, const void *source,
+                         size_t source_size) {
+  struct simple_copy simple;
+  const int rc = simplify(&simple, copy, destination, destination_size, source, source_size, 0);
+  if (rc != 0) return rc < 0 ? rc : 0;
+  place_simple(&simple, destination, source, false);
+  return 0;
+}
+
+const char *graft_place_variant(void) {
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx2")) return "avx2";
+#endif
+  return "portable";
+}
+
+// ---- Placing bits ---------------------------------------------------------------------------------------------------
+
+// Up to 8 bits that begin at bit `at`, in the low bits of the result; reads only the bytes that hold them.
+static unsigned load_bits(const uint8_t *source, size_t at, unsigned count) {
+  const size_t byte = at / 8;
+  const unsigned shift = at % 8;
+  unsigned bits = (unsigned)source[byte] >> shift;
+  if (shift + count > 8) bits |= (unsigned)source[byte + 1] << (8 - shift);
+  return bits & ((1u << count) - 1);
+}
+
+// Stores up to 8 bits at bit `at`, keeping the bits around them.
+static void store_bits(uint8_t *destination, size_t at, unsigned count, unsigned bits) {
+  const size_t byte = at / 8;
+  const unsigned shift = at % 8;
+  const unsigned mask = ((1u << count) - 1) << shift;
+  const unsigned moved = bits << shift;
+  destination[byte] = (uint8_t)((destination[byte] & ~mask) | (moved & mask));
+  if (shift + count > 8)
+    destination[byte + 1] = (uint8_t)((destination[byte + 1] & ~(mask >> 8)) | ((moved & mask) >> 8));
+}
+
+static void copy_bits(uint8_t *destination, size_t to, const uint8_t *source, size_t from, size_t count) {
+  // Up to the first whole byte of the destination.
+  if (to % 8 != 0) {
+    const unsigned head = (unsigned)(8 - to % 8 < count ? 8 - to % 8 : count);
+    store_bits(destination, to, head, load_bits(source, from, head));
+    to += head, from += head, count -= head;
+  }
+  const unsigned shift = from % 8;
+  size_t bytes = count / 8;
+  uint8_t *out = destination + to / 8;
+  const uint8_t *in = source + from / 8;
+  if (shift == 0) {
+    if (bytes > 0) memcpy(out, in, bytes);
+  } else {
+    size_t i = 0;
+    // Eight bytes at a time from nine; the last bits always come from a ninth byte that the run reaches into.
+    for (; i + 8 <= bytes; i += 8) {
+      uint8_t word[8];
+      for (unsigned b = 0; b < 8; b++)
+        word[b] = (uint8_t)((unsigned)in[i + b] >> shift | (unsigned)in[i + b + 1] << (8 - shift));
+      memcpy(out + i, word, 8);
+    }
+    for (; i < bytes; i++) out[i] = (uint8_t)((unsigned)in[i] >> shift | (unsigned)in[i + 1] << (8 - shift));
+  }
+  const unsigned tail = count % 8;
+  if (tail > 0) store_bits(destination, to + bytes * 8, tail, load_bits(source, from + bytes * 8, tail));
+}
+
+// Turns a copy in bits into one in bytes; false, having changed nothing, when a figure is no whole number of bytes.
+static bool make_bytes(struct simple_copy *copy) {
+  if (copy->run % 8 != 0 || copy->source % 8 != 0 || copy->destination % 8 != 0) return false;
+  for (size_t a = 0; a < copy->rank; a++)
+    if (copy->axes[a].source_stride % 8 != 0 || copy->axes[a].destination_stride % 8 != 0) return false;
+  copy->run /= 8;
+  copy->source /= 8;
+  copy->destination /= 8;
+  for (size_t a = 0; a < copy->rank; a++) {
+    copy->axes[a].source_stride /= 8;
+    copy->axes[a].destination_stride /= 8;
+  }
+  return true;
+}
+
+int graft_place_bits(const struct graft_copy *copy, void *destination, size_t destination_size, const void *source,
+                     size_t source_size) {
+  struct simple_copy simple;
+  const int rc = simplify(&simple, copy, destination, destination_size, source, source_size, 3);
+  if (rc != 0) return rc < 0 ? rc : 0;
+  if (make_bytes(&simple)) {
+    place_simple(&simple, destination, source, true);
+    return 0;
+  }
+  size_t index[GRAFT_COPY_RANK_LIMIT] = {0};
+  ptrdiff_t from = simple.source, to = simple.destination;
+  do {
+    if (simple.run <= 8)
+      store_bits(destination, (size_t)to, (unsigned)simple.run,
+                 load_bits(source, (size_t)from, (unsigned)simple.run));
+    else
+      copy_bits(destination, (size_t)to, source, (size_t)from, simple.run);
+  } while (advance(&simple, index, &from, &to));
+  return 0;
+}
