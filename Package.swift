@@ -50,6 +50,9 @@ let package = Package(
       name: "GraftExecute", dependencies: ["GraftCore", "GraftIO", "GraftFormats", "CGraftKernels"],
       swiftSettings: settings),
 
+    // What scripts/quickstart shows Graft on; it uses nothing of ours.
+    .executableTarget(name: "demo-checkpoint", path: "Examples/DemoCheckpoint", swiftSettings: settings),
+
     .target(name: "GraftTestSupport", dependencies: ["GraftCore"], path: "Tests/GraftTestSupport", swiftSettings: testSettings),
     .testTarget(name: "GraftKernelsTests", dependencies: ["CGraftKernels", "GraftTestSupport"], swiftSettings: testSettings),
     .testTarget(name: "GraftCoreTests", dependencies: ["GraftCore", "GraftTestSupport"], swiftSettings: testSettings),
