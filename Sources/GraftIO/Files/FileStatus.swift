@@ -73,6 +73,10 @@ package struct FileStatus: Hashable, Sendable {
   package let identity: FileIdentity
   /// The permission bits.
   package let permissions: UInt32
+  /// The user who owns it.
+  package let userID: UInt32
+  /// The group that owns it.
+  package let groupID: UInt32
   /// The number of names that the file has.
   package let linkCount: Int
   /// The bytes that it takes on the disk, less than its size when it has holes.
@@ -127,6 +131,8 @@ package struct FileStatus: Hashable, Sendable {
       device: UInt64(status.st_dev), inode: UInt64(status.st_ino), byteCount: Int(status.st_size),
       modificationTime: FileTime(status.st_mtim), changeTime: FileTime(status.st_ctim))
     permissions = UInt32(status.st_mode & 0o7777)
+    userID = status.st_uid
+    groupID = status.st_gid
     linkCount = Int(status.st_nlink)
     allocatedByteCount = Int(status.st_blocks) * 512
   }

@@ -128,6 +128,21 @@ extension GraftError {
     )
   }
 
+  /// The error for a destination that is something which a save must not replace.
+  static func cannotReplace(_ kind: FileKind, file: String) -> GraftError {
+    GraftError(
+      .destinationExists, "what stands at the destination is not of the kind that is to be written",
+      file: file,
+      found: kind.withArticle, remedy: "choose another name")
+  }
+
+  /// The error for a file of a folder that would lie outside it.
+  static func outsideFolder(_ name: String, folder: String) -> GraftError {
+    GraftError(
+      .invalidArgument, "the name does not lead to a file inside the folder", file: folder,
+      expected: "keys joined by single slashes, none of them . or ..", found: TreePath.printable(name))
+  }
+
   /// The error for a file that ends inside the bytes that were asked for.
   package static func truncated(file: String, range: ByteRange, byteCount: Int) -> GraftError {
     GraftError(
