@@ -314,10 +314,31 @@ static struct transposer transposer_for(size_t element, bool vector) {
   }
 }
 
-// A tile spans this many bytes of a source row and of a destination row.
-enum { tile_row_bytes = 128 };
-// For 1-byte elements that is 128 rows of 128 bytes: the largest tile.
-enum { tile_bytes = tile_row_bytes * tile_row_bytes };
+// Copies `count` bytes of a tile's row out to the destination.
+typedef void copy_out(char *destination, const char *source, size_t count);
+
+static void cached_copy_out(char *destination, const char *source, size_t count) { memcpy(destination, source, count); }
+
+#if defined(__x86_64__)
+// Around the caches, for whole lines at a multiple of their size: those need not be read before they are written.
+static void streaming_copy_out(char *destination, const char *source, size_t count) {
+  size_t done = 0;
+  for (; done + 64 <= count; done += 64)
+    for (size_t part = 0; part < 64; part += 16)
+      _mm_stream_si128((__m128i *)(void *)(destination + done + part),
+                       _mm_loadu_si128((const __m128i *)(const void *)(source + done + part)));
+  if (done < count) memcpy(destination + done, source + done, count - done);
+}
+#endif
+
+// A tile spans this many bytes of a source row and of a destination row. 256 was faster than 128 and 512 for elements of 2,
+// 4 and 8 bytes (4 to 6 GiB/s beside a memcpy of 9.5 on one x86-64 server core, huge matrices); with single bytes such a tile would
+// have 64 KiB, more than a first-level cache.
+static size_t tile_row_bytes(size_t element) { return element == 1 ? 128 : 256; }
+// The largest tile: 256 bytes by 128 elements of 2 bytes.
+enum { tile_bytes = 256 * 128 };
+// Results from here on are larger than what a core's caches keep for whoever uses them next, so lines are streamed.
+enum { streaming_bytes = 4 << 20 };
 
 // Transposes a plane whose inner axis is contiguous in the destination and whose outer axis is in the source.
 //
@@ -326,8 +347,14 @@ enum { tile_bytes = tile_row_bytes * tile_row_bytes };
 static void transpose_plane(const struct plane *plane, struct transposer with) {
   _Alignas(64) char tile[tile_bytes];
   const size_t element = plane->run;
-  const size_t steps = tile_row_bytes / element;
-  const ptrdiff_t pitch = tile_row_bytes;
+  const size_t row_bytes = tile_row_bytes(element);
+  const size_t steps = row_bytes / element;
+  const ptrdiff_t pitch = (ptrdiff_t)row_bytes;
+  copy_out *out = cached_copy_out;
+#if defined(__x86_64__)
+  const bool whole_lines = ((uintptr_t)plane->destination | (uintptr_t)plane->outer_destination) % 64 == 0;
+  if (whole_lines && plane->outer_count * plane->inner_count * element >= streaming_bytes) out = streaming_copy_out;
+#endif
   for (size_t i0 = 0; i0 < plane->inner_count; i0 += steps) {
     const size_t rows = plane->inner_count - i0 < steps ? plane->inner_count - i0 : steps;
     const size_t block_rows = rows - rows % with.rows;
@@ -335,10 +362,16 @@ static void transpose_plane(const struct plane *plane, struct transposer with) {
       const size_t columns = plane->outer_count - o0 < steps ? plane->outer_count - o0 : steps;
       const size_t block_columns = columns - columns % with.columns;
       const char *source = plane->source + (ptrdiff_t)i0 * plane->inner_source + (ptrdiff_t)(o0 * element);
-      for (size_t r = 0; r < block_rows; r += with.rows)
+      for (size_t r = 0; r < block_rows; r += with.rows) {
+        // The hardware foresees no rows that are pages apart: ask for the next tile's (a third faster).
+        if (o0 + 2 * steps <= plane->outer_count)
+          for (size_t ahead = r; ahead < r + with.rows; ahead++)
+            for (size_t line = 0; line < row_bytes; line += 64)
+              __builtin_prefetch(source + (ptrdiff_t)ahead * plane->inner_source + row_bytes + line);
         for (size_t c = 0; c < block_columns; c += with.columns)
           with.block(tile + (ptrdiff_t)c * pitch + r * element, pitch,
                      source + (ptrdiff_t)r * plane->inner_source + c * element, plane->inner_source);
+      }
       // What no block covers: the last rows, then the last columns of the rows that blocks cover.
       struct plane rest = {.destination = tile + block_rows * element,
                            .source = source + (ptrdiff_t)block_rows * plane->inner_source,
@@ -361,13 +394,14 @@ static void transpose_plane(const struct plane *plane, struct transposer with) {
           plane->destination + (ptrdiff_t)(i0 * element) + (ptrdiff_t)o0 * plane->outer_destination;
       for (size_t c = 0; c < columns; c++) {
         char *line = destination + (ptrdiff_t)c * plane->outer_destination;
-        if (rows == steps)
-          memcpy(line, tile + (ptrdiff_t)c * pitch, tile_row_bytes);
-        else
-          memcpy(line, tile + (ptrdiff_t)c * pitch, rows * element);
+        out(line, tile + (ptrdiff_t)c * pitch, rows * element);
       }
     }
   }
+#if defined(__x86_64__)
+  // Whoever is told that the bytes are there must see them.
+  if (out == streaming_copy_out) _mm_sfence();
+#endif
 }
 
 // ---- Placing bytes --------------------------------------------------------------------------------------------------

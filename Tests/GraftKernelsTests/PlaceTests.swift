@@ -77,8 +77,9 @@ struct Copy: CustomStringConvertible {
     return result
   }
 
-  /// Two random boxes of the same shape, as a planner makes them: axes permuted, stepped, reversed, padded and repeated.
-  /// Gives the copy and the units that each side spans.
+  /// Two random boxes of the same shape, as a planner makes them.
+  ///
+  /// Axes are permuted, stepped, reversed, padded and repeated. Gives the copy and the units that each side spans.
   static func random(
     runs: [Int], maximumUnits: Int, using generator: inout SeededGenerator
   ) -> (copy: Copy, sourceUnits: Int, destinationUnits: Int) {
@@ -161,6 +162,26 @@ func randomBytes(_ count: Int, using generator: inout SeededGenerator) -> [UInt8
           #expect(placed == expected, "\(name) \(rows) × \(columns) × \(element), seed \(generator.seed)")
         }
       }
+    }
+  }
+
+  @Test(arguments: [1, 8])
+  func `a transpose too large for the caches gives what the portable one gives when turned back`(element: Int) {
+    // Large enough that lines are streamed, in whole lines and, with the odd number of rows, in parts of lines.
+    for rows in [1024, 1027] {
+      let columns = (5 << 20) / rows / element / 64 * 64
+      let source = (0..<rows * columns * element).map { UInt8(truncatingIfNeeded: $0 &* 2_654_435_761 >> 13) }
+      var turned = [UInt8](repeating: 0, count: source.count)
+      var back = turned
+      let there = Copy(
+        run: element, axes: [(rows, columns * element, element), (columns, element, rows * element)])
+      let again = Copy(
+        run: element, axes: [(rows, element, columns * element), (columns, rows * element, element)])
+      #expect(there.run(graft_place, source: source, destination: &turned) == 0)
+      #expect(again.run(graft_place_portable, source: turned, destination: &back) == 0)
+      #expect(back == source)
+      let row = Array(turned[(element * rows * 7)...].prefix(element))
+      #expect(row == Array(source[(element * 7)...].prefix(element)))
     }
   }
 
