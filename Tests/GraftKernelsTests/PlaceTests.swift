@@ -166,7 +166,8 @@ func randomBytes(_ count: Int, using generator: inout SeededGenerator) -> [UInt8
   }
 
   @Test(arguments: [1, 8])
-  func `a transpose too large for the caches gives what the portable one gives when turned back`(element: Int) {
+  func `a transpose too large for the caches gives what the portable one gives when turned back`(element: Int)
+  {
     // Large enough that lines are streamed, in whole lines and, with the odd number of rows, in parts of lines.
     for rows in [1024, 1027] {
       let columns = (5 << 20) / rows / element / 64 * 64
