@@ -20,7 +20,8 @@ class Result(NamedTuple):
     diagnostics: str
 
     def __str__(self) -> str:
-        return f"status {self.status}\n--- output\n{self.output}--- diagnostics\n{self.diagnostics}"
+        output = self.output if len(self.output) <= 2000 else self.output[:2000] + "…\n"
+        return f"status {self.status}\n--- output\n{output}--- diagnostics\n{self.diagnostics}"
 
 
 class Graft:
