@@ -17,6 +17,7 @@ from typing import Iterator, NamedTuple
 
 # From the ground up. A module that is in no list here is a violation: whoever adds one decides where it stands.
 ORDER = [
+    "CGraftSystem",
     "CGraftRing",
     "CGraftCodec",
     "CGraftKernels",
@@ -35,6 +36,7 @@ ORDER = [
 
 # Modules of ours that only the named modules import, although more would stand high enough.
 ONLY_IMPORTED_BY = {
+    "CGraftSystem": {"GraftIO"},
     "CGraftRing": {"GraftIO"},
     "CGraftCodec": {"GraftCodec"},
 }

@@ -20,18 +20,20 @@ class Result(NamedTuple):
     diagnostics: str
 
     def __str__(self) -> str:
-        return f"status {self.status}\n--- output\n{self.output}--- diagnostics\n{self.diagnostics}"
+        output = self.output if len(self.output) <= 2000 else self.output[:2000] + "…\n"
+        return f"status {self.status}\n--- output\n{output}--- diagnostics\n{self.diagnostics}"
 
 
 class Graft:
-    def __init__(self, tool: Path):
+    def __init__(self, tool: Path, user: str | None = None):
         self.tool = tool
+        self.user = user  # who runs it, if not who runs the tests
 
     def run(self, *arguments: object, cwd: Path | None = None) -> Result:
         """Runs the tool and gives what came out, whatever the status; a hang fails the test."""
         finished = subprocess.run(
             [self.tool, *map(str, arguments)], capture_output=True, timeout=TIMEOUT_SECONDS, cwd=cwd,
-            stdin=subprocess.DEVNULL)
+            stdin=subprocess.DEVNULL, user=self.user)
         return Result(finished.returncode, finished.stdout.decode("utf-8"), finished.stderr.decode("utf-8"))
 
     def json(self, *arguments: object) -> dict:

@@ -26,7 +26,6 @@ ODD_NAMES = {
     "control\u0001\u001b[31m": floats(1, seed=9),
     'quotation"mark': floats(1, seed=10),
     "*.{a,b}": floats(1, seed=11),
-    "": floats(1, seed=12),
     "007": floats(1, seed=13),
     "\U0001f9e0": floats(1, seed=14),
 }
@@ -37,6 +36,13 @@ def test_odd_names_survive(graft, tmp_path, flat):
     source = st.write(tmp_path / "odd.safetensors", ODD_NAMES)
     graft.json("convert", source, tmp_path / "result.safetensors", *flat)
     assert st.read(tmp_path / "result.safetensors") == ODD_NAMES
+
+
+def test_a_name_of_no_letters_survives(graft, tmp_path):
+    contents = {"": floats(2), "a": floats(3)}
+    source = st.write(tmp_path / "nameless.safetensors", contents)
+    graft.json("convert", source, tmp_path / "result.safetensors")
+    assert st.read(tmp_path / "result.safetensors") == contents
 
 
 def test_every_odd_name_has_a_path_of_its_own_by_which_it_is_found(graft, tmp_path):
