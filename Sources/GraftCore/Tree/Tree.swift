@@ -8,17 +8,25 @@ internal import OrderedCollections
 ///
 /// Lookups do not throw: an absent child is a *fault*, a node that remembers what was wrong and where. Faults are
 /// thrown all together by ``validate()``, which everything that takes a tree calls first.
+///
+/// Methods recurse as deep as the tree is. Trees from files are no deeper than ``Limits/nestingDepth``, which
+/// ``init(leaves:limits:)`` and the parsers hold.
 public struct Tree<Leaf: Sendable>: Sendable {
   typealias Fields = OrderedDictionary<Key, Tree>
 
-  indirect enum Node: Sendable {
+  // Not indirect as a whole: a box around the containers would be a second owner of them while they change, so that every
+  // assignment copied them.
+  enum Node: Sendable {
     case leaf(Leaf)
     case dictionary(OrderedDictionary<Key, Tree>)
     case list([Tree])
     case tuple([Tree])
     case namedTuple(type: String?, OrderedDictionary<Key, Tree>)
     case empty
-    case fault(GraftError)
+    indirect case fault(GraftError)
+    /// What stands at a path that has nothing while it is being modified: assigning replaces it, leaving it alone adds
+    /// nothing, and anything else done to it makes it a fault. It never stays in a finished tree.
+    case absent(TreePath)
   }
 
   var node: Node
@@ -77,7 +85,7 @@ extension Tree: ExpressibleByDictionaryLiteral, ExpressibleByArrayLiteral {
     children.reserveCapacity(fields.underestimatedCount)
     for (key, value) in fields {
       if children.updateValue(value, forKey: key) != nil {
-        return .fault(GraftError(.collision, "the key \(key) comes twice in one dictionary", leaf: TreePath([key])))
+        return .fault(GraftError(.collision, "the key \(key) comes twice in one dictionary"))
       }
     }
     return Tree(node(children))
@@ -114,7 +122,16 @@ extension Tree {
     case .tuple: .tuple
     case .namedTuple: .namedTuple
     case .empty: .empty
-    case .fault: .fault
+    case .fault, .absent: .fault
+    }
+  }
+
+  /// What is wrong with this node, nil when it is no fault.
+  public var fault: GraftError? {
+    switch node {
+    case .fault(let error): error
+    case .absent(let path): Self.absence(of: path)
+    default: nil
     }
   }
 
@@ -129,7 +146,7 @@ extension Tree {
     case .dictionary(let children), .namedTuple(_, let children): children.map { (key: $0.key, value: $0.value) }
     case .list(let children), .tuple(let children):
       children.enumerated().map { (key: Key(index: $0.offset), value: $0.element) }
-    case .leaf, .empty, .fault: []
+    case .leaf, .empty, .fault, .absent: []
     }
   }
 
@@ -138,7 +155,30 @@ extension Tree {
     switch node {
     case .dictionary(let children), .namedTuple(_, let children): children.count
     case .list(let children), .tuple(let children): children.count
-    case .leaf, .empty, .fault: 0
+    case .leaf, .empty, .fault, .absent: 0
+    }
+  }
+
+  /// The number of leaves; placeholders count, empty nodes and faults do not.
+  public var leafCount: Int {
+    switch node {
+    case .leaf: 1
+    case .dictionary(let children), .namedTuple(_, let children): children.values.reduce(0) { $0 + $1.leafCount }
+    case .list(let children), .tuple(let children): children.reduce(0) { $0 + $1.leafCount }
+    case .empty, .fault, .absent: 0
+    }
+  }
+
+  /// Where the children lie in memory, so that a test can see when they were copied; nil where there are none.
+  package var childStorageAddress: UInt? {
+    func address(_ storage: some Sequence<Tree>) -> UInt? {
+      // The address is only compared, never followed.
+      storage.withContiguousStorageIfAvailable { UInt(bitPattern: $0.baseAddress) }
+    }
+    return switch node {
+    case .dictionary(let children), .namedTuple(_, let children): address(children.values)
+    case .list(let children), .tuple(let children): address(children)
+    case .leaf, .empty, .fault, .absent: nil
     }
   }
 
@@ -151,29 +191,38 @@ extension Tree {
     case .list(let children), .tuple(let children):
       guard let index = key.index, index < children.count else { return nil }
       return children[index]
-    case .leaf, .empty, .fault: return nil
+    case .leaf, .empty, .fault, .absent: return nil
     }
   }
 
   /// The child with this key; a fault when there is none.
   ///
   /// A list's element is also found by its index in decimal. Assigning adds or replaces a child of a dictionary, makes an
-  /// empty or absent node a dictionary first, and replaces an element of a list; anything else makes a fault.
+  /// empty or absent node a dictionary first, and replaces an element of a list or a field of a tuple; anything else
+  /// makes a fault. Assigning costs the same however many children there are.
   public subscript(key: Key) -> Tree {
     get {
       let path = (origin ?? .root).appending(key)
-      if case .fault(let error) = node { return Tree(.fault(error), origin: path) }
-      guard var child = child(key) else { return Tree(.fault(absent(path)), origin: path) }
+      if var error = fault {
+        // What is absent is named whole: `tree["a"]["b"]` without an `a` lacks `a/b`.
+        if error.code == .leafNotFound, error.leaf == origin { error.leaf = path }
+        return Tree(.fault(error), origin: path)
+      }
+      guard var child = child(key) else {
+        return Tree(.fault(Self.absence(of: path, among: self)), origin: path)
+      }
       child.origin = path
       return child
     }
     _modify {
-      // The child is taken out while it is modified, so that deep assignments copy nothing.
+      // The child is taken out while it is modified, so that deep assignments copy nothing. A modification that throws
+      // ends this accessor at the yield, hence the defer: the child must come back in any case.
       let path = (origin ?? .root).appending(key)
-      var child = take(key) ?? Tree(.fault(absent(path)))
+      var child = Tree(.absent(path))
+      let isNew = !take(key, into: &child)
       child.origin = path
+      defer { put(child, at: key, path: path, isNew: isNew) }
       yield &child
-      put(child, at: key, path: path)
     }
   }
 
@@ -186,8 +235,20 @@ extension Tree {
   /// The node at the end of this path; a fault when there is none.
   public subscript(at path: TreePath) -> Tree {
     get { path.keys.reduce(self) { $0[$1] } }
-    set { set(newValue, at: path.keys[...]) }
+    set {
+      if path.keys.count > Self.assignedPathLimit, let first = path.first {
+        self[first] = .fault(
+          GraftError(
+            .limitExceeded, "the path has more keys than a tree may be deep", expected: "at most \(Self.assignedPathLimit)",
+            found: "\(path.keys.count)"))
+      } else {
+        set(newValue, at: path.keys[...])
+      }
+    }
   }
+
+  /// The longest path that can be assigned to at once; each key is a level of recursion.
+  static var assignedPathLimit: Int { 1024 }
 
   private mutating func set(_ value: Tree, at keys: ArraySlice<Key>) {
     guard let first = keys.first else {
@@ -197,50 +258,65 @@ extension Tree {
     self[first].set(value, at: keys.dropFirst())
   }
 
-  private func absent(_ path: TreePath) -> GraftError {
-    GraftError(
+  static func absence(of path: TreePath, among parent: Tree? = nil) -> GraftError {
+    // A program may look up very many absent keys in a very large dictionary, so that similar ones are only looked for
+    // in a dictionary of ordinary size.
+    let siblings = parent.map { $0.childCount <= 4096 ? $0.children.map(\.key.string) : [] } ?? []
+    return GraftError(
       .leafNotFound, "the tree has nothing at \(path)", leaf: path,
-      remedy: NearName.suggestion(for: path.last?.string ?? "", among: children.lazy.map(\.key.string)))
+      remedy: NearName.suggestion(for: path.last?.string ?? "", among: siblings))
   }
 
-  /// Takes a child out, leaving something for ``put(_:at:path:)`` to fill.
-  private mutating func take(_ key: Key) -> Tree? {
+  /// Makes a node that is absent a fault, because something was asked of it that only a present node can do.
+  mutating func requirePresence() {
+    if case .absent(let path) = node { node = .fault(Self.absence(of: path)) }
+  }
+
+  /// Moves a child out, leaving something for ``put(_:at:path:isNew:)`` to fill; whether there was one.
+  private mutating func take(_ key: Key, into child: inout Tree) -> Bool {
+    // Each container is moved out of the node and back, so that it has one owner when it changes; and a child is never
+    // in two variables, so that it has one owner when it is modified.
     switch node {
     case .dictionary(var children):
       node = .empty
       defer { node = .dictionary(children) }
-      guard let index = children.index(forKey: key) else { return nil }
-      return exchange(&children.values[index])
+      return Self.exchange(&children, key, &child)
     case .namedTuple(let type, var children):
       node = .empty
       defer { node = .namedTuple(type: type, children) }
-      guard let index = children.index(forKey: key) else { return nil }
-      return exchange(&children.values[index])
+      return Self.exchange(&children, key, &child)
     case .list(var children):
-      guard let index = key.index, index < children.count else { return nil }
+      guard let index = key.index, index < children.count else { return false }
       node = .empty
       defer { node = .list(children) }
-      return exchange(&children[index])
+      swap(&children[index], &child)
+      return true
     case .tuple(var children):
-      guard let index = key.index, index < children.count else { return nil }
+      guard let index = key.index, index < children.count else { return false }
       node = .empty
       defer { node = .tuple(children) }
-      return exchange(&children[index])
-    case .leaf, .empty, .fault: return nil
+      swap(&children[index], &child)
+      return true
+    case .leaf, .empty, .fault, .absent: return false
     }
   }
 
-  private func exchange(_ tree: inout Tree) -> Tree {
-    let taken = tree
-    tree = .empty
-    return taken
+  private static func exchange(
+    _ children: inout OrderedDictionary<Key, Tree>, _ key: Key, _ child: inout Tree
+  ) -> Bool {
+    guard let index = children.index(forKey: key) else { return false }
+    swap(&children.values[index], &child)
+    return true
   }
 
-  private mutating func put(_ child: Tree, at key: Key, path: TreePath) {
-    // A lookup that was not assigned to (`tree["absent"].removeChildren…`) must not add a child, but a fault that was
-    // assigned must stay to be reported; both are the same fault node, and reporting is the safe reading.
+  private mutating func put(_ child: Tree, at key: Key, path: TreePath, isNew: Bool) {
     var child = child
     child.origin = nil
+    if case .absent(let absent) = child.node {
+      // Modified by nothing: there is still nothing there. An absent node of elsewhere that was assigned here is a fault.
+      if isNew, absent == path { return }
+      child.requirePresence()
+    }
     switch node {
     case .dictionary(var children):
       node = .empty
@@ -248,12 +324,12 @@ extension Tree {
       node = .dictionary(children)
     case .namedTuple(let type, var children):
       node = .empty
-      if children[key] == nil { child = .fault(Self.noPlace(path, in: .namedTuple)) }
+      if isNew { child = .fault(Self.noPlace(path, in: .namedTuple)) }
       children[key] = child
       node = .namedTuple(type: type, children)
     case .list(var children):
       node = .empty
-      if let index = key.index, index < children.count {
+      if !isNew, let index = key.index {
         children[index] = child
       } else {
         children.append(.fault(Self.noPlace(path, in: .list)))
@@ -261,16 +337,14 @@ extension Tree {
       node = .list(children)
     case .tuple(var children):
       node = .empty
-      if let index = key.index, index < children.count {
+      if !isNew, let index = key.index {
         children[index] = child
       } else {
         children.append(.fault(Self.noPlace(path, in: .tuple)))
       }
       node = .tuple(children)
-    case .empty: node = .dictionary([key: child])
-    case .fault(let error):
-      // An absent node becomes a dictionary when something is put into it; another fault must not be lost.
-      node = error.code == .leafNotFound ? .dictionary([key: child]) : .fault(error)
+    case .empty, .absent: node = .dictionary([key: child])
+    case .fault: break  // The first fault is the one to report.
     case .leaf: node = .fault(Self.noPlace(path, in: .leaf))
     }
   }
@@ -292,17 +366,36 @@ extension Tree {
     try visit(at: .root, body)
   }
 
-  private func visit<Failure: Error>(
+  /// Calls `body` with every child and its key, in order.
+  func forEachChild<Failure: Error>(_ body: (Key, Tree) throws(Failure) -> Void) throws(Failure) {
+    switch node {
+    case .dictionary(let children), .namedTuple(_, let children):
+      for (key, child) in children { try body(key, child) }
+    case .list(let children), .tuple(let children):
+      for (index, child) in children.enumerated() { try body(Key(index: index), child) }
+    case .leaf, .empty, .fault, .absent: break
+    }
+  }
+
+  /// Calls `body` with every node and its path, this one first, a node before its children.
+  package func forEachNode<Failure: Error>(
+    _ body: (TreePath, Tree) throws(Failure) -> Void
+  ) throws(Failure) {
+    try visitNodes(at: .root, body)
+  }
+
+  private func visitNodes<Failure: Error>(
+    at path: TreePath, _ body: (TreePath, Tree) throws(Failure) -> Void
+  ) throws(Failure) {
+    try body(path, self)
+    try forEachChild { (key, child) throws(Failure) in try child.visitNodes(at: path.appending(key), body) }
+  }
+
+  func visit<Failure: Error>(
     at path: TreePath, _ body: (TreePath, Leaf) throws(Failure) -> Void
   ) throws(Failure) {
-    switch node {
-    case .leaf(let leaf): try body(path, leaf)
-    case .dictionary(let children), .namedTuple(_, let children):
-      for (key, child) in children { try child.visit(at: path.appending(key), body) }
-    case .list(let children), .tuple(let children):
-      for (index, child) in children.enumerated() { try child.visit(at: path.appending(Key(index: index)), body) }
-    case .empty, .fault: break
-    }
+    if case .leaf(let leaf) = node { return try body(path, leaf) }
+    try forEachChild { (key, child) throws(Failure) in try child.visit(at: path.appending(key), body) }
   }
 
   /// Every leaf with its path, depth first, children in order.
@@ -331,6 +424,7 @@ extension Tree {
     case .tuple(let children): return Tree<T>(.tuple(try Self.map(children, at: path, body)))
     case .empty: return .empty
     case .fault(let error): return .fault(error)
+    case .absent(let path): return .fault(Tree<T>.absence(of: path))
     }
   }
 
@@ -358,19 +452,25 @@ extension Tree {
   /// Throws every fault in the tree, the first with the others attached.
   public func validate() throws(GraftError) {
     var faults: [GraftError] = []
-    collectFaults(into: &faults)
+    collectFaults(at: .root, into: &faults)
     guard var first = faults.first else { return }
     first.others += faults.dropFirst()
     throw first
   }
 
-  private func collectFaults(into faults: inout [GraftError]) {
+  private func collectFaults(at path: TreePath, into faults: inout [GraftError]) {
     switch node {
-    case .fault(let error): faults.append(error)
+    case .fault, .absent:
+      guard var error = fault else { return }
+      // A fault that did not know where it would stand does now.
+      if error.leaf == nil { error.leaf = path }
+      faults.append(error)
     case .dictionary(let children), .namedTuple(_, let children):
-      for child in children.values { child.collectFaults(into: &faults) }
+      for (key, child) in children { child.collectFaults(at: path.appending(key), into: &faults) }
     case .list(let children), .tuple(let children):
-      for child in children { child.collectFaults(into: &faults) }
+      for (index, child) in children.enumerated() {
+        child.collectFaults(at: path.appending(Key(index: index)), into: &faults)
+      }
     case .leaf, .empty: break
     }
   }

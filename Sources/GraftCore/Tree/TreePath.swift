@@ -1,7 +1,8 @@
 /// Where a node stands in a tree: the keys from the root down to it.
 ///
-/// A path prints injectively, keys joined by `/`: inside a key, `\` prints as `\\`, `/` as `\/`, a control character as
-/// `\u{…}`, and an empty key as `\e`. ``init(parsing:)`` reads that back, and a pattern written that way matches it.
+/// A path prints injectively, keys joined by `/`: inside a key, `\`, `/`, `*`, `?`, `{` and `}` print with a `\` before
+/// them, a control character as `\u{…}`, and an empty key as `\e`. ``init(parsing:)`` reads that back, and a
+/// ``PathPattern`` written that way matches that path alone.
 /// So `{"a/b": …}` and `{"a": {"b": …}}` never meet, and a hostile key cannot send escape codes to a terminal.
 public struct TreePath: Hashable, Sendable {
   /// The keys from the root down; a list's element has its index in decimal.
@@ -32,8 +33,8 @@ extension TreePath: Comparable {
 extension TreePath: CustomStringConvertible, ExpressibleByStringLiteral {
   /// The keys joined by `/`, escaped so that no two paths print alike; `(root)` for the root.
   public var description: String {
-    if keys.isEmpty { return "(root)" }
-    return keys.map { $0.string.isEmpty ? "\\e" : Self.escaped($0.string, slash: true) }.joined(separator: "/")
+    if keys.isEmpty { return Self.rootText }
+    return keys.map { $0.string.isEmpty ? "\\e" : Self.escaped($0.string, syntax: true) }.joined(separator: "/")
   }
 
   /// A path from its printed form; traps when it cannot be parsed, so use ``init(parsing:)`` for text from outside.
@@ -47,7 +48,7 @@ extension TreePath: CustomStringConvertible, ExpressibleByStringLiteral {
   /// A backslash before any other character than `e` and `u` gives that character. `""` and `(root)` are the root.
   public init?(parsing text: String) {
     keys = []
-    if text.isEmpty || text == "(root)" { return }
+    if text.isEmpty || text == Self.rootText { return }
     var key = ""
     var scalars = text.unicodeScalars.makeIterator()
     while let scalar = scalars.next() {
@@ -56,19 +57,10 @@ extension TreePath: CustomStringConvertible, ExpressibleByStringLiteral {
         keys.append(Key(key))
         key = ""
       case "\\":
-        guard let escaped = scalars.next() else { return nil }
-        switch escaped {
-        case "e": break
-        case "u":
-          guard scalars.next() == "{" else { return nil }
-          var digits = ""
-          while let digit = scalars.next(), digit != "}" {
-            guard digits.utf8.count < 8 else { return nil }
-            digits.unicodeScalars.append(digit)
-          }
-          guard let value = UInt32(digits, radix: 16), let decoded = Unicode.Scalar(value) else { return nil }
-          key.unicodeScalars.append(decoded)
-        default: key.unicodeScalars.append(escaped)
+        switch Self.unescape(&scalars) {
+        case .scalar(let decoded): key.unicodeScalars.append(decoded)
+        case .nothing: break
+        case .invalid: return nil
         }
       default: key.unicodeScalars.append(scalar)
       }
@@ -76,18 +68,66 @@ extension TreePath: CustomStringConvertible, ExpressibleByStringLiteral {
     keys.append(Key(key))
   }
 
-  /// Text with backslashes and control characters escaped, as error messages print a file's name.
-  package static func printable(_ text: String) -> String { escaped(text, slash: false) }
+  /// How the root prints; a key of that text is escaped.
+  static let rootText = "(root)"
 
-  private static func escaped(_ text: String, slash: Bool) -> String {
+  /// What a backslash and the characters after it stand for.
+  enum Escape {
+    /// This character.
+    case scalar(Unicode.Scalar)
+    /// No character: `\e`, which writes the empty key.
+    case nothing
+    /// Nothing: it is unknown or unfinished.
+    case invalid
+  }
+
+  /// Reads what follows a backslash in a path or pattern.
+  static func unescape(_ scalars: inout some IteratorProtocol<Unicode.Scalar>) -> Escape {
+    guard let escaped = scalars.next() else { return .invalid }
+    switch escaped {
+    case "e": return .nothing
+    case "u":
+      guard scalars.next() == "{" else { return .invalid }
+      var value: UInt32 = 0
+      var digitCount = 0
+      while let next = scalars.next() {
+        if next == "}" {
+          guard digitCount > 0, let decoded = Unicode.Scalar(value) else { return .invalid }
+          return .scalar(decoded)
+        }
+        guard next.isASCII, let digit = Character(next).hexDigitValue, digitCount < 8 else { return .invalid }
+        value = value << 4 | UInt32(digit)
+        digitCount += 1
+      }
+      return .invalid
+    default: return .scalar(escaped)
+    }
+  }
+
+  /// Text with backslashes and control characters escaped, as error messages print a file's name.
+  package static func printable(_ text: String) -> String { escaped(text, syntax: false) }
+
+  /// The characters that have a meaning in the text of a path or pattern.
+  private static func isSyntax(_ scalar: Unicode.Scalar) -> Bool {
+    switch scalar {
+    case "/", "*", "?", "{", "}": true
+    default: false
+    }
+  }
+
+  private static func escaped(_ text: String, syntax: Bool) -> String {
     // Most keys are plain, and 100,000 of them are printed by one `inspect`.
-    let plain = text.utf8.allSatisfy { $0 >= 0x20 && $0 < 0x7F && $0 != UInt8(ascii: "\\") && !(slash && $0 == UInt8(ascii: "/")) }
-    if plain { return slash && text == "(root)" ? "\\(root)" : text }
+    let plain = text.utf8.allSatisfy {
+      $0 >= 0x20 && $0 < 0x7F && $0 != UInt8(ascii: "\\") && !(syntax && isSyntax(Unicode.Scalar($0)))
+    }
+    if plain { return syntax && text == rootText ? "\\(root)" : text }
     var result = ""
     for scalar in text.unicodeScalars {
       switch scalar {
       case "\\": result += "\\\\"
-      case "/" where slash: result += "\\/"
+      case _ where syntax && isSyntax(scalar):
+        result += "\\"
+        result.unicodeScalars.append(scalar)
       default:
         switch scalar.properties.generalCategory {
         // Format characters include the bidirectional overrides, which can make one path look like another.
