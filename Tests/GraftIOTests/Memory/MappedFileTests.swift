@@ -7,15 +7,15 @@ import Testing
   let folder = TemporaryFolder()
 
   @Test func `a mapped file has the file's bytes, populated or not`() throws {
-    let bytes = (0..<9_000_001).map { UInt8(truncatingIfNeeded: $0 &* 31) }
+    let bytes = [UInt8](repeating: 3, count: 9_000_000) + [42]
     let file = try File(opening: folder.write("a", bytes))
     let mapped = try MappedFile(file)
-    #expect(mapped.bytes.elementsEqual(bytes))
+    #expect(mapped.bytes.count == bytes.count && memcmp(mapped.bytes.baseAddress!, bytes, bytes.count) == 0)
     try mapped.populate(ByteRange(offset: 5000, count: 5_000_000))
     try mapped.populate(threadCount: 2)
     try mapped.populate(ByteRange(offset: 9_000_001, count: 0))
     try mapped.populate(ByteRange(offset: 1 << 40, count: 5))
-    #expect(mapped.bytes.elementsEqual(bytes))
+    #expect(mapped.bytes.count == bytes.count && memcmp(mapped.bytes.baseAddress!, bytes, bytes.count) == 0)
   }
 
   @Test func `the mapping outlives the file's name`() throws {
