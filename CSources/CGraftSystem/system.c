@@ -58,6 +58,14 @@ int graft_system_populate(void *address, size_t count, bool write) {
     return madvise(address, count, write ? POPULATE_WRITE : POPULATE_READ) == 0 ? 0 : -errno;
 }
 
+void graft_system_touch(void *address, size_t count, size_t page_size) {
+    unsigned char *const bytes = address;
+    // An atomic "or" with nothing writes without changing what another thread may be writing at the same time.
+    for (size_t offset = 0; offset < count; offset += page_size - (uintptr_t)(bytes + offset) % page_size) {
+        __atomic_fetch_or(bytes + offset, 0, __ATOMIC_RELAXED);
+    }
+}
+
 int graft_system_usable_processor_count(void) {
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0) {

@@ -36,6 +36,10 @@ int graft_system_open_direct(int descriptor);
 // a file mapping lies past the file's end, -ENOMEM when memory is short.
 int graft_system_populate(void *address, size_t count, bool write);
 
+// Touches one byte of every page so that it gets memory, for kernels that cannot populate; keeps what is written there.
+// `page_size` is the system's. Total: dies only if the range is no writable memory.
+void graft_system_touch(void *address, size_t count, size_t page_size);
+
 // How many processors this thread may run on by its affinity mask; at least 1.
 int graft_system_usable_processor_count(void);
 
