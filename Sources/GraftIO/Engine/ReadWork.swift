@@ -1,0 +1,57 @@
+package import GraftCore
+
+/// Where the bytes of one read go.
+@safe package enum ReadDestination {
+  /// Into this memory, which has room for them and stays valid until the run has returned or thrown.
+  case memory(UnsafeMutableRawPointer)
+  /// Into a slot of the engine, lent to ``ReadWork/completed(_:_:)`` and reused after it.
+  case slot
+}
+
+/// One range of one file that is read as a unit, at most ``StagingLayout/operationByteCount`` bytes long.
+@safe package struct ReadOperation {
+  /// The index of the file among the run's files.
+  package var file: Int
+  /// The bytes to read.
+  package var range: ByteRange
+  /// Where they go.
+  package var destination: ReadDestination
+  /// Whatever the work wants to find again when the read is completed.
+  package var token: Int
+  /// The length of the whole contiguous range that this operation is a part of; it decides on direct I/O.
+  package var extentByteCount: Int
+  /// How many of the bytes somebody wants; the rest lies in gaps that are read through.
+  package var wantedByteCount: Int
+
+  /// An operation; its extent and the number of wanted bytes are the range's own length unless given.
+  package init(
+    file: Int, range: ByteRange, destination: ReadDestination, token: Int = 0, extentByteCount: Int? = nil,
+    wantedByteCount: Int? = nil
+  ) {
+    self.file = file
+    self.range = range
+    self.destination = destination
+    self.token = token
+    self.extentByteCount = extentByteCount ?? range.count
+    self.wantedByteCount = wantedByteCount ?? range.count
+  }
+}
+
+/// What a run of the ``ReadEngine`` reads: a stream of operations that the engine's workers pull.
+///
+/// Both methods are called on several of the engine's threads at once. They may compute and copy, and must not wait for
+/// another run of an engine.
+package protocol ReadWork: Sendable {
+  /// The next operation, nil when there is none any more.
+  ///
+  /// Operations in the order of files and offsets are read fastest. After it has given nil it is asked again only by
+  /// other workers.
+  func next() -> ReadOperation?
+
+  /// Called once for each operation when its bytes are in place, in no particular order.
+  ///
+  /// - Parameter bytes: The bytes of the operation's range, in its own memory or in a slot; the slot is reused after
+  ///   this returns.
+  /// - Throws: Whatever is to end the run. After an error or a cancellation no further operation is completed.
+  func completed(_ operation: ReadOperation, _ bytes: UnsafeRawBufferPointer) throws(GraftError)
+}
