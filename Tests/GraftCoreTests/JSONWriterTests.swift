@@ -5,7 +5,7 @@ import Testing
 
 @Suite struct JSONWriterTests {
   static let seed =
-    ProcessInfo.processInfo.environment["GRAFT_TEST_SEED"].flatMap(UInt64.init)
+    seedFromEnvironment()
     ?? UInt64.random(in: 0...UInt64.max)
 
   @Test func `a text is written without spaces, or a member to a line`() {
