@@ -91,7 +91,8 @@ private func failure(_ body: () throws(GraftError) -> Void) -> GraftError? {
   }
 
   @Test func `bytes that do not fill the tensor are refused`() throws {
-    let error = try #require(failure { () throws(GraftError) in _ = try Tensor(bytes: [1, 2, 3], spec: TensorSpec(.int16, [2])) })
+    let error = try #require(
+      failure { () throws(GraftError) in _ = try Tensor(bytes: [1, 2, 3], spec: TensorSpec(.int16, [2])) })
     #expect(error.code == .shapeMismatch)
     #expect(error.description == "The bytes do not fill the tensor. Expected 4 bytes for int16[2], found 3.")
     #expect(try Tensor(bytes: [1, 0, 2, 0], spec: TensorSpec(.int16, [2])).array(as: Int.self) == [1, 2])
@@ -152,7 +153,8 @@ private func failure(_ body: () throws(GraftError) -> Void) -> GraftError? {
     #expect(try tensor.span(as: Code.self)[0] == Code(bits: 0x38))
     #expect(try tensor.array(as: Code.self) == [Code(bits: 0x38), Code(bits: 0x7F)])
     #expect(try tensor.array(as: Float.self)[0] == 1)
-    #expect(failure { () throws(GraftError) in _ = try Tensor([1.0]).array(as: Code.self) }?.code == .dtypeMismatch)
+    #expect(
+      failure { () throws(GraftError) in _ = try Tensor([1.0]).array(as: Code.self) }?.code == .dtypeMismatch)
     #expect(try Tensor([Code(bits: 0x38)]).scalar(as: Code.self) == Code(bits: 0x38))
   }
 
@@ -218,7 +220,9 @@ private func failure(_ body: () throws(GraftError) -> Void) -> GraftError? {
     let text = Tensor([UInt8](repeating: 1, count: 65536), shape: shape).description
     #expect(text.utf8.count < 1000)
     #expect(text.contains("…"))
-    #expect(Tensor([UInt8](repeating: 1, count: 1), shape: Shape([Int](repeating: 1, count: 64))).description.hasSuffix("]]"))
+    #expect(
+      Tensor([UInt8](repeating: 1, count: 1), shape: Shape([Int](repeating: 1, count: 64))).description
+        .hasSuffix("]]"))
   }
 }
 
@@ -250,7 +254,9 @@ private func failure(_ body: () throws(GraftError) -> Void) -> GraftError? {
     ("rate", .lossy, "0.5 as float32"),
   ]
 
-  @Test(arguments: failures.indices) func `what is no scalar is an error that names the path`(index: Int) throws {
+  @Test(arguments: failures.indices) func `what is no scalar is an error that names the path`(index: Int)
+    throws
+  {
     let (path, code, found) = Self.failures[index]
     let error = try #require(failure { () throws(GraftError) in _ = try tree[at: path].scalar(as: Int.self) })
     #expect(error.code == code)

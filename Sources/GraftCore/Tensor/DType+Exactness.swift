@@ -39,7 +39,8 @@ private struct NumberSet {
       lowestMagnitude = Double(sign: .plus, exponent: dtype.bitWidth - 1, significand: 1)
     case .float32: self.init(ieee: Float.self)
     case .float64, .complex64, .complex128: self.init(ieee: Double.self)
-    case .float4E2M1FN, .float6E2M3FN, .float6E3M2FN, .float8E3M4, .float8E4M3, .float8E4M3B11FNUZ, .float8E4M3FN,
+    case .float4E2M1FN, .float6E2M3FN, .float6E3M2FN, .float8E3M4, .float8E4M3, .float8E4M3B11FNUZ,
+      .float8E4M3FN,
       .float8E4M3FNUZ, .float8E5M2, .float8E5M2FNUZ, .float8E8M0FNU, .bfloat16, .float16:
       guard let format = FloatFormat(dtype) else { preconditionFailure("\(dtype) has a format") }
       self.init(format)

@@ -35,7 +35,8 @@ enum ElementReader {
       for index in range {
         let element = unsafe bytes.loadUnaligned(
           fromByteOffset: index &* MemoryLayout<Element>.stride, as: Element.self)
-        unsafe (out.baseAddress.unsafelyUnwrapped + (index &- range.lowerBound)).initialize(to: convert(element))
+        unsafe (out.baseAddress.unsafelyUnwrapped + (index &- range.lowerBound)).initialize(
+          to: convert(element))
       }
     }
     @inline(__always) func fillCodes(_ convert: (UInt8) -> Target) {
@@ -78,7 +79,8 @@ enum ElementReader {
       } else {
         fill(Complex128.self) { Target(nearest: $0.real) }
       }
-    case .float4E2M1FN, .float6E2M3FN, .float6E3M2FN, .float8E3M4, .float8E4M3, .float8E4M3B11FNUZ, .float8E4M3FN,
+    case .float4E2M1FN, .float6E2M3FN, .float6E3M2FN, .float8E3M4, .float8E4M3, .float8E4M3B11FNUZ,
+      .float8E4M3FN,
       .float8E4M3FNUZ, .float8E5M2, .float8E5M2FNUZ, .float8E8M0FNU:
       guard let table = dtype.floatTable else { preconditionFailure("\(dtype) has a table") }
       fillCodes { Target(nearest: Double(table[Int($0)])) }
@@ -90,13 +92,15 @@ enum ElementReader {
     func read<Target: ConvertibleScalar>(_ value: Target) -> Target {
       var value = value
       unsafe withUnsafeMutablePointer(to: &value) {
-        unsafe Self.read(bytes, dtype, index..<index + 1, into: UnsafeMutableBufferPointer(start: $0, count: 1))
+        unsafe Self.read(
+          bytes, dtype, index..<index + 1, into: UnsafeMutableBufferPointer(start: $0, count: 1))
       }
       return value
     }
     switch dtype {
     case .bool: return .boolean(read(false))
-    case .int4, .uint4, .int8, .uint8, .int16, .uint16, .int32, .uint32, .int64: return .integer(read(0 as Int64))
+    case .int4, .uint4, .int8, .uint8, .int16, .uint16, .int32, .uint32, .int64:
+      return .integer(read(0 as Int64))
     case .uint64: return .unsigned(read(0 as UInt64))
     case .complex64:
       let value: Complex64 = unsafe loadElement(bytes, at: index)
@@ -146,7 +150,9 @@ enum Number {
 
 extension Number: CustomStringConvertible {
   var description: String {
-    func text(_ value: Double, _ isSingle: Bool) -> String { isSingle ? Float(value).description : value.description }
+    func text(_ value: Double, _ isSingle: Bool) -> String {
+      isSingle ? Float(value).description : value.description
+    }
     switch self {
     case .boolean(let value): return value.description
     case .integer(let value): return value.description

@@ -37,7 +37,8 @@ package struct FloatFormat: Hashable, Sendable {
     case .float8E8M0FNU: self.init(8, 0, bias: 127, .powersOfTwo)
     case .bfloat16: self.init(8, 7, bias: 127, .ieee)
     case .float16: self.init(5, 10, bias: 15, .ieee)
-    case .bool, .int4, .uint4, .int8, .uint8, .int16, .uint16, .int32, .uint32, .int64, .uint64, .float32, .float64,
+    case .bool, .int4, .uint4, .int8, .uint8, .int16, .uint16, .int32, .uint32, .int64, .uint64, .float32,
+      .float64,
       .complex64, .complex128:
       return nil
     }

@@ -40,7 +40,8 @@ extension Statistics {
   /// Adds what another piece's statistics say (Chan's formula, which loses no precision where pieces differ in size).
   public mutating func merge(_ other: Statistics) {
     mergeFinite(
-      count: other.finiteCount, minimum: other.finiteMinimum, maximum: other.finiteMaximum, mean: other.finiteMean,
+      count: other.finiteCount, minimum: other.finiteMinimum, maximum: other.finiteMaximum,
+      mean: other.finiteMean,
       sumOfSquares: other.sumOfSquares)
     count += other.count
     zeroCount += other.zeroCount
@@ -57,7 +58,8 @@ extension Statistics {
     let share = Double(added) / total
     // In this form pieces of one and the same value have exactly that mean and no spread.
     finiteMean = finiteCount == 0 ? mean : finiteMean + difference * share
-    sumOfSquares += addedSquares + (finiteCount == 0 ? 0 : difference * difference * share * Double(finiteCount))
+    sumOfSquares +=
+      addedSquares + (finiteCount == 0 ? 0 : difference * difference * share * Double(finiteCount))
     finiteMinimum = Swift.min(finiteMinimum, minimum)
     finiteMaximum = Swift.max(finiteMaximum, maximum)
   }
@@ -68,7 +70,8 @@ extension Statistics {
   public mutating func add(_ bytes: RawSpan, dtype: DType, elementCount: Int) throws(GraftError) {
     guard let needed = dtype.byteCount(elementCount: elementCount), needed <= bytes.byteCount else {
       throw GraftError(
-        .invalidArgument, "the bytes are fewer than the elements take", expected: "\(elementCount) × \(dtype)",
+        .invalidArgument, "the bytes are fewer than the elements take",
+        expected: "\(elementCount) × \(dtype)",
         found: "\(bytes.byteCount) bytes")
     }
     // Read only inside the closure, within the count that was just checked.
@@ -86,7 +89,8 @@ extension Statistics {
         let end = start + Swift.min(blockCount, elementCount - start)
         if isComplex {
           for index in start..<end {
-            guard case .complex(let real, let imaginary, _) = unsafe ElementReader.number(bytes, dtype, at: index)
+            guard
+              case .complex(let real, let imaginary, _) = unsafe ElementReader.number(bytes, dtype, at: index)
             else { continue }
             unsafe buffer.initializeElement(at: index - start, to: Self.magnitude(real, imaginary))
           }
@@ -101,7 +105,9 @@ extension Statistics {
 
   private static func magnitude(_ real: Double, _ imaginary: Double) -> Double {
     if real.isInfinite || imaginary.isInfinite { return .infinity }
-    let (larger, smaller) = (Swift.max(real.magnitude, imaginary.magnitude), Swift.min(real.magnitude, imaginary.magnitude))
+    let (larger, smaller) = (
+      Swift.max(real.magnitude, imaginary.magnitude), Swift.min(real.magnitude, imaginary.magnitude)
+    )
     if larger == 0 || larger.isNaN || smaller.isNaN { return real.magnitude + imaginary.magnitude }
     let ratio = smaller / larger
     return larger * (1 + ratio * ratio).squareRoot()
@@ -156,7 +162,8 @@ extension Statistics {
         squares.replace(with: squares + deviations * deviations, where: isFinite)
       }
       mergeFinite(
-        count: finiteCount, minimum: minima.min(), maximum: maxima.max(), mean: mean, sumOfSquares: squares.sum())
+        count: finiteCount, minimum: minima.min(), maximum: maxima.max(), mean: mean,
+        sumOfSquares: squares.sum())
     }
     count += block.count
     zeroCount += Int(zeros.wrappedSum())

@@ -30,7 +30,9 @@ extension Tensor {
     }
     // `self` keeps the memory alive until the array is made. Target is Element, known to conform to one protocol more.
     return withExtendedLifetime(self) {
-      guard let array = convert(to: target) as? [Element] else { preconditionFailure("\(target) is not \(type)") }
+      guard let array = convert(to: target) as? [Element] else {
+        preconditionFailure("\(target) is not \(type)")
+      }
       return array
     }
   }

@@ -18,7 +18,8 @@
 
   /// The element at this index in row-major order; traps when there is none.
   public subscript(position: Int) -> Element {
-    precondition(position >= 0 && position < endIndex, "index \(position) is not in a tensor of \(endIndex) elements")
+    precondition(
+      position >= 0 && position < endIndex, "index \(position) is not in a tensor of \(endIndex) elements")
     return unsafe loadElement(bytes, at: position)
   }
 }
@@ -39,7 +40,9 @@ extension Tensor {
   /// Throws when the dtype is not exactly `Element`'s, when the bytes are not aligned for it (``elements(as:)`` reads
   /// them), and when a byte of a `bool` tensor is neither 0 nor 1.
   @_lifetime(borrow self)
-  public func span<Element: TensorScalar>(as type: Element.Type = Element.self) throws(GraftError) -> Span<Element> {
+  public func span<Element: TensorScalar>(as type: Element.Type = Element.self) throws(GraftError) -> Span<
+    Element
+  > {
     try checkElements(are: type)
     let bytes = unsafe try memory
     let address = UInt(bitPattern: bytes.baseAddress)
@@ -57,7 +60,9 @@ extension Tensor {
         remedy: "use elements(as: Bool.self), which takes anything but 0 for true")
     }
     // Aligned, as large as the spec says, and every pattern of bits is a valid element.
-    let elements = unsafe bytes.isEmpty ? UnsafeBufferPointer<Element>(start: nil, count: 0) : bytes.assumingMemoryBound(to: type)
+    let elements =
+      unsafe bytes.isEmpty
+      ? UnsafeBufferPointer<Element>(start: nil, count: 0) : bytes.assumingMemoryBound(to: type)
     let span = unsafe Span(_unsafeElements: elements)
     return unsafe _overrideLifetime(span, borrowing: self)
   }
@@ -95,7 +100,8 @@ extension Tensor {
   func checkElements<Element: TensorScalar>(are type: Element.Type) throws(GraftError) {
     guard dtype == Element.dtype else {
       throw GraftError(
-        .dtypeMismatch, "the tensor's elements are not \(type)", expected: "\(Element.dtype)", found: "\(dtype)",
+        .dtypeMismatch, "the tensor's elements are not \(type)", expected: "\(Element.dtype)",
+        found: "\(dtype)",
         remedy: "use array(as: \(type).self), which converts")
     }
     precondition(Self.fits(type), "\(type) is not as large as an element of \(Element.dtype)")

@@ -22,7 +22,8 @@ public struct Tensor: Sendable {
 
   /// A tensor over memory that `owner` keeps valid and unchanging, which traps when there are too few bytes.
   @unsafe package init(
-    spec: TensorSpec, owner: any AnyObject & Sendable, bytes: UnsafeRawBufferPointer, location: TensorLocation = .host
+    spec: TensorSpec, owner: any AnyObject & Sendable, bytes: UnsafeRawBufferPointer,
+    location: TensorLocation = .host
   ) {
     self.init(spec: spec, storage: unsafe BorrowedStorage(owner: owner, bytes: bytes, location: location))
   }
@@ -31,7 +32,8 @@ public struct Tensor: Sendable {
   public init<Element: TensorScalar>(_ elements: [Element], shape: Shape) {
     let spec = TensorSpec(Element.dtype, shape)
     precondition(
-      elements.count == spec.elementCount, "\(elements.count) elements do not fill a tensor of shape \(shape)")
+      elements.count == spec.elementCount, "\(elements.count) elements do not fill a tensor of shape \(shape)"
+    )
     precondition(Self.fits(Element.self))
     // The elements are only read, and only inside the closure.
     let storage = unsafe elements.withUnsafeBytes { unsafe AllocatedStorage(copying: $0) }
@@ -133,7 +135,8 @@ extension UnsafeRawBufferPointer {
     while position + 64 <= count {
       var difference: UInt64 = 0
       for word in 0..<8 {
-        difference |= unsafe loadUnaligned(fromByteOffset: position + word * 8, as: UInt64.self)
+        difference |=
+          unsafe loadUnaligned(fromByteOffset: position + word * 8, as: UInt64.self)
           ^ other.loadUnaligned(fromByteOffset: position + word * 8, as: UInt64.self)
       }
       if difference != 0 { return false }

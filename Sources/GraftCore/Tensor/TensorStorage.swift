@@ -43,7 +43,9 @@ public enum TensorLocation: String, Hashable, Sendable {
   package let location: TensorLocation
 
   /// Looks at memory that is valid and unchanging for as long as `owner` lives.
-  @unsafe package init(owner: any AnyObject & Sendable, bytes: UnsafeRawBufferPointer, location: TensorLocation) {
+  @unsafe package init(
+    owner: any AnyObject & Sendable, bytes: UnsafeRawBufferPointer, location: TensorLocation
+  ) {
     self.owner = owner
     unsafe self.bytes = bytes
     self.location = location

@@ -55,6 +55,7 @@ for bits in [8, 16, 32, 64]:
         info = np.iinfo(name)
         near = [info.min, info.min + 1, -1, 0, 1, info.max - 1, info.max, 2**53 + 1, 2**24 + 1, 2**11 + 1, 2**8 + 1]
         every[name] = np.array([v for v in near if info.min <= v <= info.max], dtype=name)
+INTEGERS = {name: (int(min(values)), int(max(values))) for name, values in every.items() if "int" in name}
 for name in ["float32", "float64"]:
     info = np.finfo(name)
     one = np.dtype(name).type(1)
@@ -84,16 +85,21 @@ def survives(source, target):
         return True
     if target == "bool" or source.startswith("complex") and not target.startswith("complex"):
         return False
+    if target in INTEGERS:
+        # Integers by their ranges; every floating-point type has fractions or infinities.
+        lowest, highest = INTEGERS[target]
+        return (source == "bool" or source in INTEGERS) and all(lowest <= v <= highest for v, _ in parts(every[source]))
     with np.errstate(all="ignore"):
         values = every[source]
-        if source in FLOATS and target in FLOATS:
-            # ml_dtypes has no cast between some of its types; every one of them is a float32.
+        if source in FLOATS or source.endswith("int4"):
             values = values.astype(np.float32)
+        if target in FLOATS:
+            # ml_dtypes has no cast between some of its types; by way of float32, of which each is a part, there is.
+            values = values.real.astype(np.float32)
         there = values.astype(every[target].dtype)
     before, after = parts(every[source]), parts(there)
     if target.startswith("complex") and not source.startswith("complex"):
         after = after[: len(before)]
-    # A cast out of an integer's range may wrap: integers are compared as integers, so 255 becoming -1 is seen.
     return all(b == a and s == t for (b, s), (a, t) in zip(before, after, strict=True))
 
 
