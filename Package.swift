@@ -29,6 +29,9 @@ let cSettings: [CSetting] = [
 
 let package = Package(
   name: "graft",
+  products: [
+    .library(name: "Graft", targets: ["Graft"])
+  ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-collections", from: "1.6.0")
   ],
@@ -50,6 +53,9 @@ let package = Package(
       name: "GraftExecute", dependencies: ["GraftCore", "GraftIO", "GraftFormats", "CGraftKernels"],
       swiftSettings: settings),
 
+    .target(
+      name: "Graft", dependencies: ["GraftCore", "GraftIO", "GraftFormats", "GraftExecute"], swiftSettings: settings),
+
     // What scripts/quickstart shows Graft on; it uses nothing of ours.
     .executableTarget(name: "demo-checkpoint", path: "Examples/DemoCheckpoint", swiftSettings: settings),
 
@@ -60,6 +66,7 @@ let package = Package(
     .testTarget(
       name: "GraftFormatsTests", dependencies: ["GraftFormats", "GraftIO", "GraftCore", "GraftTestSupport"],
       swiftSettings: testSettings),
+    .testTarget(name: "GraftTests", dependencies: ["Graft", "GraftTestSupport"], swiftSettings: testSettings),
     .testTarget(
       name: "GraftExecuteTests", dependencies: ["GraftExecute", "GraftFormats", "GraftIO", "GraftCore", "GraftTestSupport"],
       swiftSettings: testSettings),

@@ -82,3 +82,20 @@ extension StridedCopy {
 
   private func bytes(_ count: UInt) -> Int { unit == .byte ? Int(count) : Int(count / 8) }
 }
+
+extension StridedCopy {
+  /// The same copy in two halves along its outermost dimension, the one that comes first in that dimension first; nil when it
+  /// is a single run.
+  package var halves: (StridedCopy, StridedCopy)? {
+    guard let outer = dimensions.first else { return nil }
+    let half = outer.count / 2
+    func part(from lower: Int, count: Int) -> StridedCopy {
+      var part = self
+      part.sourceOffset += lower * outer.sourceStride
+      part.destinationOffset += lower * outer.destinationStride
+      if count == 1 { part.dimensions.removeFirst() } else { part.dimensions[0].count = count }
+      return part
+    }
+    return (part(from: 0, count: half), part(from: half, count: outer.count - half))
+  }
+}

@@ -67,7 +67,7 @@ extension Tree where Leaf == LeafValue {
     switch node {
     case .leaf(let value): return value
     case .fault(let error): throw error
-    case .dictionary, .list, .tuple, .namedTuple, .empty: throw notHere(wanted)
+    case .dictionary, .list, .tuple, .namedTuple, .empty, .absent: throw notHere(wanted)
     }
   }
 

@@ -90,8 +90,9 @@ package typealias ReadHandler =
       let stretch = stretches[index]
       let isTogether = stretch.requests.count > 1
       let offset = stretch.range.offset + cursor.position
-      // A stretch of several is never longer than an operation.
-      let nextCut = isTogether ? stretch.range.end : (offset / blockByteCount + 1) * blockByteCount
+      // A stretch of several is never longer than an operation; what a handler takes it is to get whole if that is possible.
+      let isWhole = isTogether || (stretch.range.count <= blockByteCount && isForHandler(stretch))
+      let nextCut = isWhole ? stretch.range.end : (offset / blockByteCount + 1) * blockByteCount
       let end = min(nextCut, stretch.range.end)
       if end == stretch.range.end { cursor = (index + 1, 0) } else { cursor.position += end - offset }
       let range = ByteRange(offset: offset, count: end - offset)
@@ -100,6 +101,10 @@ package typealias ReadHandler =
         extentByteCount: stretch.range.count,
         wantedByteCount: isTogether ? stretch.wantedByteCount : range.count)
     }
+  }
+
+  private func isForHandler(_ stretch: Stretch) -> Bool {
+    if case .handler = requests[stretch.requests.lowerBound].target { true } else { false }
   }
 
   private func destination(of stretch: Stretch, _ range: ByteRange) -> ReadDestination {

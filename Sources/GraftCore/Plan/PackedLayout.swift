@@ -1,0 +1,43 @@
+/// How the results of a plan lie in one piece of memory: one after another, each aligned to a cache line.
+package struct PackedLayout: Sendable {
+  /// Where each result begins.
+  package let offsets: [Int]
+  /// The bytes of all of them, with the gaps.
+  package let byteCount: Int
+
+  /// The alignment of each result; also what devices ask for that take host memory without a copy.
+  package static let alignment = 64
+
+  /// The layout of a plan's results, in the plan's order.
+  package init(_ plan: Plan) {
+    var offsets: [Int] = []
+    offsets.reserveCapacity(plan.results.count)
+    var end = 0
+    for result in plan.results {
+      let offset = (end + Self.alignment - 1) / Self.alignment * Self.alignment
+      offsets.append(offset)
+      end = offset + result.spec.byteCount
+    }
+    self.offsets = offsets
+    byteCount = end
+  }
+}
+
+extension Plan {
+  /// The bytes that a caller's own memory needs for all results, each aligned to 64 bytes.
+  public var packedByteCount: Int { PackedLayout(self).byteCount }
+
+  /// The plan of some of the results alone, and their indices in this one.
+  package func restricted(to isIncluded: (Int) -> Bool) -> (plan: Plan, indices: [Int]) {
+    let indices = results.indices.filter(isIncluded)
+    var position = [Int](repeating: -1, count: results.count)
+    for (new, old) in indices.enumerated() { position[old] = new }
+    let moves = moves.compactMap { move -> Move? in
+      guard position[move.result] >= 0 else { return nil }
+      var move = move
+      move.result = position[move.result]
+      return move
+    }
+    return (Plan(files: files, results: indices.map { results[$0] }, moves: moves), indices)
+  }
+}

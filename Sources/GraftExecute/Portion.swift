@@ -1,0 +1,107 @@
+internal import GraftCore
+internal import GraftIO
+
+/// The part of a plan that the engine is given at once: a bounded number of reads of a bounded number of files, so that the
+/// lists stay small whatever the model's size.
+struct Portion {
+  /// How many reads there are at most, give or take those of one part of a move.
+  static let requestLimit = 1 << 16
+  /// How many files are open at once; the usual limit of a process is 1,024 descriptors.
+  static let openFileLimit = 256
+
+  private let plan: Plan
+  private let places: [Place]
+  private let layout: StagingLayout
+  private let cost: CostModel
+
+  /// The next move of the plan, and the parts of it that are still to be cut into windows, the next one last.
+  private var nextMove = 0
+  private var parts: [StridedCopy] = []
+
+  private(set) var requests: [ReadRequest] = []
+  private(set) var windows: [Placing.Window] = []
+  /// The plan's index of each file that this portion reads.
+  private(set) var fileIndices: [Int] = []
+  /// The bytes that this portion brings to their places.
+  private(set) var wantedByteCount = 0
+
+  init(plan: Plan, places: [Place], layout: StagingLayout, cost: CostModel) {
+    self.plan = plan
+    self.places = places
+    self.layout = layout
+    self.cost = cost
+  }
+
+  /// Takes the next part of the plan; false when there is none left.
+  mutating func fill() -> Bool {
+    requests.removeAll(keepingCapacity: true)
+    windows.removeAll(keepingCapacity: true)
+    fileIndices.removeAll(keepingCapacity: true)
+    wantedByteCount = 0
+    while requests.count < Self.requestLimit, nextMove < plan.moves.count {
+      let move = plan.moves[nextMove]
+      if fileIndices.last != move.chunk.file {
+        // Moves are in file order, so a file that is not the last one has not come yet.
+        guard fileIndices.count < Self.openFileLimit else { break }
+        fileIndices.append(move.chunk.file)
+      }
+      if move.copy.isContiguous {
+        addRun(move)
+        nextMove += 1
+      } else {
+        if parts.isEmpty { parts.append(move.copy) }
+        addWindows(of: move)
+        if parts.isEmpty { nextMove += 1 }
+      }
+    }
+    return !requests.isEmpty
+  }
+
+  private mutating func addRun(_ move: Plan.Move) {
+    let copy = move.copy
+    if copy.runCount == 0 { return }
+    let range = ByteRange(offset: move.chunk.range.offset + copy.sourceOffset, count: copy.runCount)
+    wantedByteCount += copy.runCount
+    switch places[move.result] {
+    case .memory(let memory):
+      // The plan's copies stay within their results; a wrong one must not become a write outside.
+      precondition(copy.destinationOffset >= 0 && copy.destinationOffset + copy.runCount <= memory.count)
+      guard let base = memory.baseAddress else { return }
+      requests.append(
+        unsafe ReadRequest(
+          file: fileIndices.count - 1, range: range, target: .memory(base + copy.destinationOffset)))
+    case .writer:
+      var copy = copy
+      copy.sourceOffset = 0
+      add(Placing.Window(range: range, copy: copy, place: places[move.result]))
+    }
+  }
+
+  private mutating func addWindows(of move: Plan.Move) {
+    while let part = parts.popLast() {
+      // A part that may be too many reads is halved along its outermost dimension, the half that comes first last.
+      if part.dimensions.reduce(1, { $0 * $1.count }) > Self.requestLimit, let (first, second) = part.halves {
+        parts.append(second)
+        parts.append(first)
+        continue
+      }
+      var windows: [Placing.Window] = []
+      part.forEachWindow(limit: layout.operationByteCount, cost: cost) { copy in
+        let range = copy.sourceByteRange
+        windows.append(
+          Placing.Window(
+            range: ByteRange(offset: move.chunk.range.offset + range.offset, count: range.count),
+            copy: copy.rebasedToWindow, place: places[move.result]))
+        wantedByteCount += copy.copiedByteCount
+      }
+      for window in windows { add(window) }
+      if requests.count >= Self.requestLimit { return }
+    }
+  }
+
+  private mutating func add(_ window: Placing.Window) {
+    requests.append(
+      ReadRequest(file: fileIndices.count - 1, range: window.range, target: .handler(token: windows.count)))
+    windows.append(window)
+  }
+}
