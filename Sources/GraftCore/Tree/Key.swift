@@ -3,7 +3,7 @@
 /// Swift's `String` equality merges canonically equivalent spellings (é as one scalar and as two), which checkpoint
 /// formats keep apart; two leaves whose names differ only so must stay two leaves.
 public struct Key: Sendable {
-  /// The text. Compare keys, not their strings.
+  /// The text; compare keys, not their strings.
   public let string: String
 
   /// A key with this text.
@@ -27,12 +27,15 @@ public struct Key: Sendable {
 }
 
 extension Key: Hashable, Comparable {
+  /// Whether both have the same UTF-8 bytes.
   public static func == (a: Key, b: Key) -> Bool {
     a.string.utf8.elementsEqual(b.string.utf8)
   }
+  /// Whether the UTF-8 bytes of `a` come before those of `b`.
   public static func < (a: Key, b: Key) -> Bool {
     a.string.utf8.lexicographicallyPrecedes(b.string.utf8)
   }
+  /// Hashes the UTF-8 bytes.
   public func hash(into hasher: inout Hasher) {
     // The buffer is only read, and only inside the closure. 0xFF ends the text, as no UTF-8 byte has that value.
     let hashed: Void? = unsafe string.utf8.withContiguousStorageIfAvailable {

@@ -28,7 +28,9 @@ public enum NaturalOrder {
         let number = digits(&a)
         let other = digits(&b)
         if number.count != other.count { return number.count - other.count }
-        for (digit, otherDigit) in zip(number, other) where digit != otherDigit { return Int(digit) - Int(otherDigit) }
+        for (digit, otherDigit) in zip(number, other) where digit != otherDigit {
+          return Int(digit) - Int(otherDigit)
+        }
       } else {
         if x != y { return Int(x) - Int(y) }
         a.removeFirst()
@@ -45,5 +47,7 @@ public enum NaturalOrder {
     return number.drop { $0 == UInt8(ascii: "0") }
   }
 
-  private static func isDigit(_ byte: UInt8) -> Bool { byte >= UInt8(ascii: "0") && byte <= UInt8(ascii: "9") }
+  private static func isDigit(_ byte: UInt8) -> Bool {
+    byte >= UInt8(ascii: "0") && byte <= UInt8(ascii: "9")
+  }
 }

@@ -71,8 +71,8 @@ extension PathPattern {
   public func matches(_ path: TreePath) -> Bool {
     var progress = start
     for key in path.keys {
-      progress = advance(progress, over: key)
       if progress.active.isEmpty { return false }
+      progress = advance(progress, over: key)
     }
     return progress.isMatch
   }
@@ -242,7 +242,9 @@ extension PathPattern {
         case ",", "}":
           if depth > 0 { return false }
           // At the outermost level a comma stands for itself; a brace most likely lost its partner.
-          if scalar == "}" { throw malformed("this } closes no {; a } that stands for itself is written \\}") }
+          if scalar == "}" {
+            throw malformed("this } closes no {; a } that stands for itself is written \\}")
+          }
           states.append(.scalar(scalar))
           position += 1
         case "/":
@@ -260,7 +262,8 @@ extension PathPattern {
         case "*" where position + 1 < scalars.count && scalars[position + 1] == "*":
           let next = position + 2 < scalars.count ? scalars[position + 2] : nil
           guard atKeyStart, next == nil || next == "/" else {
-            throw malformed("** stands for whole keys, so there is a / or an end on both sides; * stands for a part of one")
+            throw malformed(
+              "** stands for whole keys, so there is a / or an end on both sides; * stands for a part of one")
           }
           states += [.keys, .insideKeys]
           position += next == nil ? 2 : 3
@@ -282,7 +285,8 @@ extension PathPattern {
           switch TreePath.unescape(&escape) {
           case .scalar(let decoded): states.append(.scalar(decoded))
           case .nothing: break
-          case .invalid: throw malformed("this \\ begins no escape; a \\ that stands for itself is written \\\\")
+          case .invalid:
+            throw malformed("this \\ begins no escape; a \\ that stands for itself is written \\\\")
           }
           position = escape.position
         default:

@@ -104,8 +104,7 @@ private struct SelectionWalk {
     }
     // Where no rule has anything more to say, the subtree is taken or left as a whole.
     if isDecided || tree.childCount == 0 {
-      if tree.kind == .fault { return tree }
-      return isWanted(progress) ? tree : nil
+      return isWanted(progress) ? tree : tree.faultsOnly
     }
     return tree.filteringChildren { key, child in
       filter(
@@ -131,7 +130,8 @@ private struct SelectionWalk {
     for (rule, matched) in zip(selection.rules, ruleMatched) where !matched {
       errors.append(
         GraftError(
-          .leafNotFound, "no leaf matches the pattern \(TreePath.printable(rule.pattern.text)) to \(rule.effect.rawValue)",
+          .leafNotFound,
+          "no leaf matches the pattern \(TreePath.printable(rule.pattern.text)) to \(rule.effect.rawValue)",
           remedy: Self.suggestion(for: rule.pattern, in: tree)))
     }
     guard var first = errors.first else { return }

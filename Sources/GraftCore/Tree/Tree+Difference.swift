@@ -44,7 +44,8 @@ public struct TreeDifference: Hashable, Sendable {
       case .leaf: "the leaves at \(path) differ"
       }
     return GraftError(
-      reason == .missing ? .leafNotFound : .structureMismatch, message, leaf: path, expected: expected, found: found)
+      reason == .missing ? .leafNotFound : .structureMismatch, message, leaf: path, expected: expected,
+      found: found)
   }
 }
 
@@ -81,7 +82,9 @@ extension Tree {
     func note(_ reason: TreeDifference.Reason, _ expected: String, _ found: String, at path: TreePath) {
       differences.append(TreeDifference(path: path, reason: reason, expected: expected, found: found))
     }
-    if exactKinds, kind.rawValue != other.kind.rawValue { return note(.kind, other.outline, outline, at: path) }
+    if exactKinds, kind.rawValue != other.kind.rawValue {
+      return note(.kind, other.outline, outline, at: path)
+    }
     switch (node, other.node) {
     case (.leaf(let leaf), .leaf(let expected)):
       if let (expected, found) = comparing(path, expected, leaf) { note(.leaf, expected, found, at: path) }
@@ -107,7 +110,8 @@ extension Tree {
       }
       for (index, (element, expected)) in zip(elements, expected).enumerated() {
         element.compare(
-          with: expected, at: path.appending(Key(index: index)), exactKinds: exactKinds, comparing, into: &differences)
+          with: expected, at: path.appending(Key(index: index)), exactKinds: exactKinds, comparing,
+          into: &differences)
       }
     case (.empty, .empty): break
     default: note(.kind, other.outline, outline, at: path)
@@ -135,7 +139,7 @@ extension Tree {
     return TreePath.printable(start) + (start.utf8.count < text.utf8.count ? "…" : "")
   }
 
-  private static func count(_ count: Int, _ noun: String) -> String {
+  static func count(_ count: Int, _ noun: String) -> String {
     if count == 1 { return "1 \(noun)" }
     return noun == "leaf" ? "\(count) leaves" : "\(count) \(noun)s"
   }

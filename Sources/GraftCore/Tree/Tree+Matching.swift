@@ -98,7 +98,8 @@ extension Tree {
       visit(at: path) { found.append((path: $0, leaf: $1)) }
     } else if progress.isAlive {
       forEachChild { key, child in
-        child.collectLeaves(at: path.appending(key), pattern, pattern.advance(progress, over: key), into: &found)
+        child.collectLeaves(
+          at: path.appending(key), pattern, pattern.advance(progress, over: key), into: &found)
       }
     }
   }
@@ -142,6 +143,7 @@ extension Tree {
 
   private mutating func removeNodes(_ remaining: (Tree) -> Tree?) -> Int {
     requirePresence()
+    if kind == .fault { return 0 }
     let before = leafCount
     let origin = origin
     self = remaining(self) ?? [:]
@@ -152,6 +154,12 @@ extension Tree {
   private func removingLeaves(at path: TreePath, where isRemoved: (TreePath, Leaf) -> Bool) -> Tree? {
     if case .leaf(let leaf) = node { return isRemoved(path, leaf) ? nil : self }
     return filteringChildren { key, child in child.removingLeaves(at: path.appending(key), where: isRemoved) }
+  }
+
+  /// The faults of the tree in their containers, which stay to be reported whatever else is removed; nil without any.
+  var faultsOnly: Tree? {
+    if kind == .fault { return self }
+    return childCount == 0 ? nil : filteringChildren { _, child in child.faultsOnly }
   }
 
   /// The node with what `body` leaves of its children; nil when it had children and none is left.
@@ -190,7 +198,7 @@ extension Tree {
 extension PathPattern {
   /// What is left of a node without what the pattern selects; nil when nothing is.
   fileprivate func removing<Leaf>(from tree: Tree<Leaf>, _ progress: Progress) -> Tree<Leaf>? {
-    if progress.isMatch { return nil }
+    if progress.isMatch { return tree.faultsOnly }
     guard progress.isAlive else { return tree }
     return tree.filteringChildren { key, child in removing(from: child, advance(progress, over: key)) }
   }

@@ -92,7 +92,8 @@ private struct Merge<Leaf: Sendable> {
   }
 
   private mutating func merge(
-    _ children: OrderedDictionary<Key, Tree<Leaf>>, _ later: OrderedDictionary<Key, Tree<Leaf>>, at path: TreePath
+    _ children: OrderedDictionary<Key, Tree<Leaf>>, _ later: OrderedDictionary<Key, Tree<Leaf>>,
+    at path: TreePath
   ) -> OrderedDictionary<Key, Tree<Leaf>> {
     var result = children
     for (key, child) in later {
@@ -112,7 +113,7 @@ private struct Merge<Leaf: Sendable> {
       mismatches.append(
         GraftError(
           .structureMismatch, "the trees to merge differ in length at \(path)", leaf: path,
-          expected: "\(elements.count) elements", found: "\(later.count)"))
+          expected: Tree<Leaf>.count(elements.count, "element"), found: "\(later.count)"))
       return nil
     }
     var result: [Tree<Leaf>] = []

@@ -17,7 +17,8 @@ extension Tree {
       count += 1
       guard count <= limits.leafCount else {
         throw GraftError(
-          .limitExceeded, "the tree has too many leaves", expected: "at most \(limits.leafCount)", found: "more",
+          .limitExceeded, "the tree has too many leaves", expected: "at most \(limits.leafCount)",
+          found: "more",
           remedy: "raise Limits.leafCount if the checkpoint is trusted")
       }
       try root.add(leaf, at: path, limits: limits)
@@ -32,7 +33,7 @@ extension Tree {
   }
 }
 
-/// A dictionary while it grows. A class, so that adding a leaf deep down copies nothing.
+/// A dictionary while it grows: a class, so that adding a leaf deep down copies nothing.
 private final class Branch<Leaf: Sendable> {
   enum Child {
     case leaf(Leaf)
@@ -49,7 +50,8 @@ private final class Branch<Leaf: Sendable> {
     guard path.keys.count <= limits.nestingDepth else {
       throw GraftError(
         .limitExceeded, "a leaf lies too deep", leaf: TreePath(Array(path.keys.prefix(8))),
-        expected: "at most \(limits.nestingDepth) keys", found: "\(path.keys.count) keys, of which these are the first",
+        expected: "at most \(limits.nestingDepth) keys",
+        found: "\(path.keys.count) keys, of which these are the first",
         remedy: "raise Limits.nestingDepth if the checkpoint is trusted")
     }
     if ownLeaf != nil { throw path == .root ? Self.twice(path) : Self.collision(between: .root, and: path) }
@@ -90,7 +92,8 @@ private final class Branch<Leaf: Sendable> {
 
   static func collision(between leaf: TreePath, and other: TreePath) -> GraftError {
     GraftError(
-      .collision, "\(other) lies below \(leaf), which is itself a leaf", leaf: leaf, remedy: "rename one of them")
+      .collision, "\(other) lies below \(leaf), which is itself a leaf", leaf: leaf,
+      remedy: "rename one of them")
   }
 
   /// The finished tree; no deeper than the paths, whose length was checked.

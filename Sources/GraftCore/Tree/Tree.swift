@@ -52,7 +52,13 @@ extension Tree: ExpressibleByDictionaryLiteral, ExpressibleByArrayLiteral {
   /// A node that remembers what is wrong with it, thrown by ``validate()``.
   public static func fault(_ error: GraftError) -> Tree { Tree(.fault(error)) }
 
+  /// A dictionary of children in this order, `["x": a, "y": b]`; a key that comes twice is a fault.
+  public static func dictionary(_ children: KeyValuePairs<Key, Tree>) -> Tree {
+    Tree(.dictionary([:])).addingFields(children) { .dictionary($0) }
+  }
+
   /// A dictionary of children in this order; a key that comes twice is a fault.
+  @_disfavoredOverload  // Else a literal would be a Swift dictionary, and lose its order.
   public static func dictionary(_ children: some Sequence<(key: Key, value: Tree)>) -> Tree {
     Tree(.dictionary([:])).addingFields(children) { .dictionary($0) }
   }
@@ -63,7 +69,13 @@ extension Tree: ExpressibleByDictionaryLiteral, ExpressibleByArrayLiteral {
   /// A tuple of children.
   public static func tuple(_ children: some Sequence<Tree>) -> Tree { Tree(.tuple(Array(children))) }
 
+  /// A named tuple of fields in this order, `["x": a, "y": b]`; a field that comes twice is a fault.
+  public static func namedTuple(_ fields: KeyValuePairs<Key, Tree>, type: String? = nil) -> Tree {
+    Tree(.empty).addingFields(fields) { .namedTuple(type: type, $0) }
+  }
+
   /// A named tuple: its fields in order, and the name of its type where that is known; a field that comes twice is a fault.
+  @_disfavoredOverload
   public static func namedTuple(
     _ fields: some Sequence<(key: Key, value: Tree)>, type: String? = nil
   ) -> Tree {
@@ -140,10 +152,11 @@ extension Tree {
     if case .leaf(let leaf) = node { leaf } else { nil }
   }
 
-  /// The children with their keys, in order; a list's have their index as key. Empty for a leaf.
+  /// The children with their keys, in order: a list's have their index as key, a leaf has none.
   public var children: [(key: Key, value: Tree)] {
     switch node {
-    case .dictionary(let children), .namedTuple(_, let children): children.map { (key: $0.key, value: $0.value) }
+    case .dictionary(let children), .namedTuple(_, let children):
+      children.map { (key: $0.key, value: $0.value) }
     case .list(let children), .tuple(let children):
       children.enumerated().map { (key: Key(index: $0.offset), value: $0.element) }
     case .leaf, .empty, .fault, .absent: []
@@ -163,7 +176,8 @@ extension Tree {
   public var leafCount: Int {
     switch node {
     case .leaf: 1
-    case .dictionary(let children), .namedTuple(_, let children): children.values.reduce(0) { $0 + $1.leafCount }
+    case .dictionary(let children), .namedTuple(_, let children):
+      children.values.reduce(0) { $0 + $1.leafCount }
     case .list(let children), .tuple(let children): children.reduce(0) { $0 + $1.leafCount }
     case .empty, .fault, .absent: 0
     }
@@ -239,7 +253,8 @@ extension Tree {
       if path.keys.count > Self.assignedPathLimit, let first = path.first {
         self[first] = .fault(
           GraftError(
-            .limitExceeded, "the path has more keys than a tree may be deep", expected: "at most \(Self.assignedPathLimit)",
+            .limitExceeded, "the path has more keys than a tree may be deep",
+            expected: "at most \(Self.assignedPathLimit)",
             found: "\(path.keys.count)"))
       } else {
         set(newValue, at: path.keys[...])
@@ -483,7 +498,8 @@ extension Tree: Equatable where Leaf: Equatable {
   public static func == (a: Tree, b: Tree) -> Bool {
     switch (a.node, b.node) {
     case (.leaf(let a), .leaf(let b)): a == b
-    case (.dictionary(let a), .dictionary(let b)): a.count == b.count && a.allSatisfy { b[$0.key] == $0.value }
+    case (.dictionary(let a), .dictionary(let b)):
+      a.count == b.count && a.allSatisfy { b[$0.key] == $0.value }
     case (.namedTuple(let typeA, let a), .namedTuple(let typeB, let b)): typeA == typeB && a == b
     case (.list(let a), .list(let b)), (.tuple(let a), .tuple(let b)): a == b
     case (.empty, .empty): true

@@ -34,7 +34,8 @@ extension TreePath: CustomStringConvertible, ExpressibleByStringLiteral {
   /// The keys joined by `/`, escaped so that no two paths print alike; `(root)` for the root.
   public var description: String {
     if keys.isEmpty { return Self.rootText }
-    return keys.map { $0.string.isEmpty ? "\\e" : Self.escaped($0.string, syntax: true) }.joined(separator: "/")
+    return keys.map { $0.string.isEmpty ? "\\e" : Self.escaped($0.string, syntax: true) }.joined(
+      separator: "/")
   }
 
   /// A path from its printed form; traps when it cannot be parsed, so use ``init(parsing:)`` for text from outside.

@@ -51,26 +51,36 @@ import Testing
     for _ in 0..<2000 {
       let printed = random.nastyPath().description
       #expect(
-        printed.unicodeScalars.allSatisfy { $0.value >= 0x20 && !$0.properties.isBidiControl && $0 != "\u{7f}" },
+        printed.unicodeScalars.allSatisfy {
+          $0.value >= 0x20 && !$0.properties.isBidiControl && $0 != "\u{7f}"
+        },
         "seed \(random.seed)")
     }
   }
 
   @Test(arguments: [
-    ([], "(root)"), ([""], "\\e"), (["", ""], "\\e/\\e"), (["a", "b"], "a/b"), (["a/b"], "a\\/b"), (["(root)"], "\\(root)"),
-    (["a\\b"], "a\\\\b"), (["a.b", "c"], "a.b/c"), (["\u{1b}[0m"], "\\u{1b}[0m"), (["x\u{202e}y"], "x\\u{202e}y"),
+    ([], "(root)"), ([""], "\\e"), (["", ""], "\\e/\\e"), (["a", "b"], "a/b"), (["a/b"], "a\\/b"),
+    (["(root)"], "\\(root)"),
+    (["a\\b"], "a\\\\b"), (["a.b", "c"], "a.b/c"), (["\u{1b}[0m"], "\\u{1b}[0m"),
+    (["x\u{202e}y"], "x\\u{202e}y"),
     (["a*"], "a\\*"), (["{a,b}?"], "\\{a,b\\}\\?"), (["größe"], "größe"),
   ])
   func `paths print like this`(keys: [String], printed: String) {
     #expect(TreePath(keys.map { Key($0) }).description == printed)
   }
 
-  @Test(arguments: ["a\\", "a\\u", "a\\u{", "a\\u{}", "a\\u{110000}", "a\\u{d800}", "a\\u{+41}", "a\\u{000000041}", "\\u{6 1}"])
+  @Test(arguments: [
+    "a\\", "a\\u", "a\\u{", "a\\u{}", "a\\u{110000}", "a\\u{d800}", "a\\u{+41}", "a\\u{000000041}",
+    "\\u{6 1}",
+  ])
   func `a broken escape is no path`(text: String) {
     #expect(TreePath(parsing: text) == nil)
   }
 
-  @Test(arguments: [("", [String]()), ("(root)", []), ("a//b", ["a", "", "b"]), ("a/", ["a", ""]), ("\\a", ["a"]), ("\\u{41}", ["A"])])
+  @Test(arguments: [
+    ("", [String]()), ("(root)", []), ("a//b", ["a", "", "b"]), ("a/", ["a", ""]), ("\\a", ["a"]),
+    ("\\u{41}", ["A"]),
+  ])
   func `these also are paths`(text: String, keys: [String]) {
     #expect(TreePath(parsing: text)?.keys == keys.map { Key($0) })
   }
@@ -78,10 +88,17 @@ import Testing
 
 @Suite struct NaturalOrderTests {
   @Test func `numbers compare as numbers of any length`() {
-    let sorted = ["", "a", "layer1", "layer2", "layer02", "layer10", "layer10a", "layer10b", "layer99999999999999999999998",
-      "layer99999999999999999999999", "layers", "z"]
-    #expect(["z", "layer02", "layers", "layer10b", "layer99999999999999999999999", "a", "layer10", "", "layer2", "layer1",
-      "layer99999999999999999999998", "layer10a"].sorted(by: NaturalOrder.precedes) == ["", "a", "layer1", "layer02", "layer2"] + sorted[5...])
+    let sorted = [
+      "", "a", "layer1", "layer2", "layer02", "layer10", "layer10a", "layer10b",
+      "layer99999999999999999999998",
+      "layer99999999999999999999999", "layers", "z",
+    ]
+    #expect(
+      [
+        "z", "layer02", "layers", "layer10b", "layer99999999999999999999999", "a", "layer10", "", "layer2",
+        "layer1",
+        "layer99999999999999999999998", "layer10a",
+      ].sorted(by: NaturalOrder.precedes) == ["", "a", "layer1", "layer02", "layer2"] + sorted[5...])
   }
 
   @Test func `it is a strict total order`() {
@@ -92,7 +109,9 @@ import Testing
       let (a, b, c) = (text(), text(), text())
       let (ab, ba) = (NaturalOrder.precedes(a, b), NaturalOrder.precedes(b, a))
       #expect(!(ab && ba) && (ab || ba) == (a != b), "seed \(random.seed): \(a) \(b)")
-      if ab, NaturalOrder.precedes(b, c) { #expect(NaturalOrder.precedes(a, c), "seed \(random.seed): \(a) \(b) \(c)") }
+      if ab, NaturalOrder.precedes(b, c) {
+        #expect(NaturalOrder.precedes(a, c), "seed \(random.seed): \(a) \(b) \(c)")
+      }
     }
   }
 }

@@ -12,11 +12,15 @@ extension SeededGenerator {
   /// A key made of what is likely to confuse whatever prints or parses it.
   mutating func nastyKey() -> Key {
     let pieces = [
-      "/", "\\", "", "a", "b", "(root)", "(", ")", "\u{0}", "\u{1b}[31m", "\n", "\r\n", "\"", "'", "*", "**", "?", "{", "}",
-      ",", "\u{202e}", "\u{2066}", "\u{e9}", "e\u{301}", "\u{301}", "\\e", "\\u{61}", "u{", "e", "é", "🧬", "\u{e000}", "0", "00",
+      "/", "\\", "", "a", "b", "(root)", "(", ")", "\u{0}", "\u{1b}[31m", "\n", "\r\n", "\"", "'", "*", "**",
+      "?", "{", "}",
+      ",", "\u{202e}", "\u{2066}", "\u{e9}", "e\u{301}", "\u{301}", "\\e", "\\u{61}", "u{", "e", "é", "🧬",
+      "\u{e000}", "0", "00",
       ".", "..", " ", "\u{85}", "\u{2028}", "[", "]", "|", "\u{7f}", "\u{feff}",
     ]
-    return Key((0..<Int.random(in: 0...4, using: &self)).map { _ in pieces.randomElement(using: &self) ?? "" }.joined())
+    return Key(
+      (0..<Int.random(in: 0...4, using: &self)).map { _ in pieces.randomElement(using: &self) ?? "" }.joined()
+    )
   }
 
   /// A path of nasty keys; now and then the root.

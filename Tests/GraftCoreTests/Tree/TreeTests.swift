@@ -6,7 +6,7 @@ import Testing
   let tree: Tree<Int> = [
     "params": ["layer0": ["kernel": .value(1), "bias": .value(2)], "norm": .value(3)],
     "opt": [.value(4), .tuple([.value(5), .empty])],
-    "point": .namedTuple([("x", .value(6)), ("y", .value(7))], type: "Point"),
+    "point": .namedTuple(["x": .value(6), "y": .value(7)], type: "Point"),
   ]
 
   @Test func `keys, indices and paths find nodes`() {
@@ -15,9 +15,10 @@ import Testing
     #expect(tree["opt"]["1"]["0"].leaf == 5)
     #expect(tree[at: "params/layer0/bias"].leaf == 2)
     #expect(tree["point"]["y"].leaf == 7)
-    #expect(tree.leaves.map(\.path.description) == [
-      "params/layer0/kernel", "params/layer0/bias", "params/norm", "opt/0", "opt/1/0", "point/x", "point/y",
-    ])
+    #expect(
+      tree.leaves.map(\.path.description) == [
+        "params/layer0/kernel", "params/layer0/bias", "params/norm", "opt/0", "opt/1/0", "point/x", "point/y",
+      ])
     #expect(tree.leafCount == 7)
   }
 
@@ -25,8 +26,9 @@ import Testing
     let fault = tree["params"]["layr0"]["kernel"].fault
     #expect(fault?.code == .leafNotFound)
     #expect(fault?.leaf == "params/layr0/kernel")
-    #expect(fault?.description
-      == "The tree has nothing at params/layr0. In leaf params/layr0/kernel. Did you mean layer0?")
+    #expect(
+      fault?.description
+        == "The tree has nothing at params/layr0. In leaf params/layr0/kernel. Did you mean layer0?")
     #expect(tree["opt"][2].kind == .fault)
     #expect(tree["params"]["norm"]["deeper"].fault?.leaf == "params/norm/deeper")
   }
@@ -57,8 +59,19 @@ import Testing
     let b: Tree<Int> = ["y": [.value(2)], "x": .value(1)]
     #expect(a == b)
     #expect(a != ["x": .value(1), "y": .tuple([.value(2)])])
-    #expect(Tree<Int>.namedTuple([("x", .value(1)), ("y", .value(2))]) != .namedTuple([("y", .value(2)), ("x", .value(1))]))
+    #expect(
+      Tree<Int>.namedTuple(["x": .value(1), "y": .value(2)])
+        != .namedTuple(["y": .value(2), "x": .value(1)]))
     #expect(Tree<Int>.empty != [:])
+  }
+
+  @Test func `fields keep the order in which they are written`() {
+    let fields: Tree<Int> = .namedTuple([
+      "f": .value(1), "e": .value(2), "d": .value(3), "c": .value(4), "b": .value(5),
+    ])
+    #expect(fields.children.map(\.key) == ["f", "e", "d", "c", "b"])
+    let children: Tree<Int> = .dictionary(["f": .value(1), "e": .value(2), "d": .value(3), "c": .value(4)])
+    #expect(children.children.map(\.key) == ["f", "e", "d", "c"])
   }
 
   @Test func `mapping keeps the containers and may give subtrees`() {
@@ -90,9 +103,10 @@ import Testing
   }
 
   @Test(arguments: [
-    (Tree<Int>.leaf(1), "a leaf has no place for node/new"), (.list([.leaf(1)]), "a list has no place for node/new"),
+    (Tree<Int>.leaf(1), "a leaf has no place for node/new"),
+    (.list([.leaf(1)]), "a list has no place for node/new"),
     (.tuple([.leaf(1)]), "a tuple has no place for node/new"),
-    (.namedTuple([("x", .leaf(1))]), "a named tuple has no place for node/new"),
+    (.namedTuple(["x": .leaf(1)]), "a named tuple has no place for node/new"),
   ])
   func `a child where none has a place is a fault`(node: Tree<Int>, message: String) {
     var tree: Tree<Int> = ["node": node]
@@ -145,28 +159,33 @@ import Testing
     #expect(thrown { () throws(GraftError) in try tree.validate() }?.code == .limitExceeded)
   }
 
-  @Test func `assigning 100,000 leaves at depth 3 copies no more than growing does`() {
+  @Test func `assigning 30,000 leaves at depth 3 copies no more than growing does`() {
     var tree: Tree<Int> = [:]
     var addresses = 0
     var last: UInt?
-    for index in 0..<10_000 {
+    for index in 0..<30_000 {
       tree["a"]["b"][Key(index: index)] = .value(index)
+      // Copies that take turns in two places are seen too, as seven is odd.
+      guard index % 7 == 0 else { continue }
       let address = tree["a"]["b"].childStorageAddress
       if address != last { addresses += 1 }
       last = address
     }
-    #expect(tree.leafCount == 100_000)
-    // Storage that doubles moves some twenty times; a copy at each assignment would move it 100,000 times.
+    #expect(tree.leafCount == 30_000)
+    // Storage that doubles moves some twenty times; a copy at each assignment would be seen 4,000 times.
     #expect(addresses < 60)
-    for index in 0..<1000 {
+    last = tree["a"]["b"].childStorageAddress
+    for index in 0..<100 {
       tree["a"]["b"][Key(index: index)] = .value(-index)
       #expect(tree["a"]["b"].childStorageAddress == last)
     }
-    #expect(tree["a"]["b"]["999"].leaf == -999)
+    #expect(tree["a"]["b"]["99"].leaf == -99)
   }
 
   @Test func `assigning to a list's and a named tuple's elements copies nothing`() {
-    var tree: Tree<Int> = ["l": .list((0..<1000).map { .value($0) }), "n": .namedTuple([("x", .value(1)), ("y", .value(2))])]
+    var tree: Tree<Int> = [
+      "l": .list((0..<1000).map { .value($0) }), "n": .namedTuple(["x": .value(1), "y": .value(2)]),
+    ]
     tree["l"][0] = .value(-1)
     tree["n"]["x"] = .value(-1)
     let list = tree["l"].childStorageAddress
@@ -214,7 +233,10 @@ import Testing
     (["a/b", "a/b"], "Two leaves are named a/b. In leaf a/b. Rename one of them."),
     (["a", "a/b"], "A/b lies below a, which is itself a leaf. In leaf a. Rename one of them."),
     (["a/b/c", "a"], "A/b/c lies below a, which is itself a leaf. In leaf a. Rename one of them."),
-    (["a/b/c/d", "x", "a/b"], "A/b/c/d lies below a/b, which is itself a leaf. In leaf a/b. Rename one of them."),
+    (
+      ["a/b/c/d", "x", "a/b"],
+      "A/b/c/d lies below a/b, which is itself a leaf. In leaf a/b. Rename one of them."
+    ),
     (["(root)", "a"], "A lies below (root), which is itself a leaf. In leaf (root). Rename one of them."),
     (["a", "(root)"], "A lies below (root), which is itself a leaf. In leaf (root). Rename one of them."),
     (["(root)", "(root)"], "Two leaves are named (root). In leaf (root). Rename one of them."),
@@ -233,7 +255,9 @@ import Testing
     limits.keyByteCount = 5
     limits.nestingDepth = 2
     func code(_ paths: [TreePath]) -> GraftError.Code? {
-      thrown { () throws(GraftError) in _ = try Tree(leaves: paths.map { (path: $0, leaf: 0) }, limits: limits) }?.code
+      thrown { () throws(GraftError) in
+        _ = try Tree(leaves: paths.map { (path: $0, leaf: 0) }, limits: limits)
+      }?.code
     }
     #expect(code(["a", "b/x", "abcde"]) == nil)
     #expect(code(["a", "b", "c", "d"]) == .limitExceeded)
@@ -246,25 +270,28 @@ import Testing
 @Suite struct TreeDescriptionTests {
   @Test func `a tree prints a line for each leaf in natural order`() {
     let tree: Tree<LeafSpec> = [
-      "layer10": .leaf(.tensor(TensorSpec(.float32, [2, 4]))), "layer9": ["kernel": .leaf(.tensor(TensorSpec(.bfloat16, [])))],
+      "layer10": .leaf(.tensor(TensorSpec(.float32, [2, 4]))),
+      "layer9": ["kernel": .leaf(.tensor(TensorSpec(.bfloat16, [])))],
       "list": [.empty, .leaf(.string)], "none": [:], "nothing": [], "point": .tuple([]),
       "wrong": .fault(GraftError(.invalidArgument, "no")),
     ]
-    #expect(tree.description == """
-      layer9/kernel  bfloat16[]
-      layer10        float32[2, 4]
-      list/0         empty
-      list/1         string
-      none           {}
-      nothing        []
-      point          ()
-      wrong          fault: no
-      """)
-    #expect(tree.description(lineLimit: 2) == """
-      layer9/kernel  bfloat16[]
-      layer10        float32[2, 4]
-      … and 6 more
-      """)
+    #expect(
+      tree.description == """
+        layer9/kernel  bfloat16[]
+        layer10        float32[2, 4]
+        list/0         empty
+        list/1         string
+        none           {}
+        nothing        []
+        point          ()
+        wrong          fault: no
+        """)
+    #expect(
+      tree.description(lineLimit: 2) == """
+        layer9/kernel  bfloat16[]
+        layer10        float32[2, 4]
+        … and 6 more
+        """)
     #expect(Tree<Int>.leaf(3).description == "(root)  3")
   }
 }
