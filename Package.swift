@@ -41,6 +41,7 @@ let package = Package(
       name: "CGraftRing", path: "CSources/CGraftRing", cSettings: cSettings, linkerSettings: [.linkedLibrary("uring")]),
     .target(name: "CGraftSystem", path: "CSources/CGraftSystem", cSettings: cSettings),
     .target(name: "CGraftKernels", path: "CSources/CGraftKernels", cSettings: cSettings),
+    .target(name: "CGraftMeasure", path: "CSources/CGraftMeasure", cSettings: cSettings),
 
     // The house, from the ground up: a target imports only targets above it.
     .target(
@@ -55,6 +56,8 @@ let package = Package(
 
     .target(
       name: "Graft", dependencies: ["GraftCore", "GraftIO", "GraftFormats", "GraftExecute"], swiftSettings: settings),
+    // The ceilings that the tool and the benchmarks compare Graft with.
+    .target(name: "GraftMeasure", dependencies: ["GraftCore", "GraftIO", "CGraftMeasure"], swiftSettings: settings),
 
     // What scripts/quickstart shows Graft on; it uses nothing of ours.
     .executableTarget(name: "demo-checkpoint", path: "Examples/DemoCheckpoint", swiftSettings: settings),
@@ -63,6 +66,8 @@ let package = Package(
     .testTarget(name: "GraftKernelsTests", dependencies: ["CGraftKernels", "GraftTestSupport"], swiftSettings: testSettings),
     .testTarget(name: "GraftCoreTests", dependencies: ["GraftCore", "GraftTestSupport"], swiftSettings: testSettings),
     .testTarget(name: "GraftIOTests", dependencies: ["GraftIO", "GraftCore", "GraftTestSupport"], swiftSettings: testSettings),
+    .testTarget(
+      name: "GraftMeasureTests", dependencies: ["GraftMeasure", "GraftIO", "GraftCore"], swiftSettings: testSettings),
     .testTarget(
       name: "GraftFormatsTests", dependencies: ["GraftFormats", "GraftIO", "GraftCore", "GraftTestSupport"],
       swiftSettings: testSettings),

@@ -23,6 +23,7 @@ ORDER = [
     "CGraftKernels",
     "CGraftDevice",
     "CDLPack",
+    "CGraftMeasure",
     "GraftCore",
     "GraftIO",
     "GraftCodec",
@@ -39,6 +40,7 @@ ONLY_IMPORTED_BY = {
     "CGraftSystem": {"GraftIO"},
     "CGraftRing": {"GraftIO"},
     "CGraftCodec": {"GraftCodec"},
+    "CGraftMeasure": {"GraftMeasure"},
 }
 
 # All that a module may import of ours, where that is less than what stands before it.

@@ -6,7 +6,7 @@ import Testing
 @Suite(.serialized) struct ProcessMemoryTests {
   @Test func `the sampler sees memory that came and went`() throws {
     // In a process of its own other tests' memory would not count; here it must only be large beside theirs.
-    let size = 512 << 20
+    let size = 256 << 20
     let sampler = try PeakMemorySampler()
     let pool = MemoryPool(
       options: {

@@ -1,0 +1,54 @@
+internal import Glibc
+package import GraftCore
+package import GraftIO
+
+/// The kernel's cache of a file's pages, warmed and emptied for a measurement.
+package enum PageCache {
+  /// The bytes of the file that are in the page cache.
+  package static func residentByteCount(of file: File) throws(GraftError) -> Int {
+    guard file.byteCount > 0 else { return 0 }
+    let mapped = try MappedFile(file)
+    let page = MemoryPage.byteCount
+    // One byte for each page: 256 KiB for each GiB of file.
+    var residency = [UInt8](repeating: 0, count: (file.byteCount + page - 1) / page)
+    let base = unsafe UnsafeMutableRawPointer(mutating: mapped.bytes.baseAddress)
+    guard let base = unsafe base, unsafe mincore(base, file.byteCount, &residency) == 0 else {
+      throw GraftError(.inspect, SystemCallFailure("mincore", errno), file: file.path)
+    }
+    return min(file.byteCount, residency.count { $0 & 1 != 0 } * page)
+  }
+
+  /// Brings the file into the page cache, unless it is there; blocks the calling thread.
+  ///
+  /// A file does not stay there: some kernels evict what was not touched for a minute.
+  package static func warm(_ file: File) throws(GraftError) {
+    guard try residentByteCount(of: file) < file.byteCount else { return }
+    let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 4096)
+    defer { unsafe scratch.deallocate() }
+    var offset = 0
+    while offset < file.byteCount {
+      let count = min(scratch.count, file.byteCount - offset)
+      unsafe try file.readFully(
+        ByteRange(offset: offset, count: count),
+        into: UnsafeMutableRawBufferPointer(rebasing: scratch[..<count]))
+      offset += count
+    }
+  }
+
+  /// Asks the kernel to forget the file's pages, and gives the bytes that are still there; needs no privilege.
+  ///
+  /// Pages that are mapped or being written stay. On a virtual machine the host may still have them, so a cold read is as
+  /// cold as the guest can make it.
+  @discardableResult
+  package static func empty(of file: File) throws(GraftError) -> Int {
+    // Only clean pages can be dropped.
+    guard fdatasync(file.rawDescriptor) == 0 else {
+      throw GraftError(.flush, SystemCallFailure("fdatasync", errno), file: file.path)
+    }
+    let result = posix_fadvise(file.rawDescriptor, 0, 0, POSIX_FADV_DONTNEED)
+    guard result == 0 else {
+      throw GraftError(.inspect, SystemCallFailure("posix_fadvise", result), file: file.path)
+    }
+    return try residentByteCount(of: file)
+  }
+}

@@ -1,0 +1,111 @@
+import Glibc
+import GraftCore
+import GraftIO
+import GraftMeasure
+import Synchronization
+import Testing
+
+/// Small inputs, so that the measurements are known to run and to move the right bytes; their speed is nobody's claim here.
+@Suite struct GraftMeasureTests {
+  let pool = MemoryPool()
+
+  func file(_ bytes: [UInt8]) throws -> File {
+    var template = Array("/tmp/graft-measure-XXXXXX".utf8CString)
+    let descriptor = mkstemp(&template)
+    defer { close(descriptor) }
+    #expect(write(descriptor, bytes, bytes.count) == bytes.count)
+    let path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    defer { unlink(path) }
+    return try File(opening: path)
+  }
+
+  func pattern(_ count: Int) -> [UInt8] { (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 167 >> 3) } }
+
+  func holds(_ extent: PoolExtent, _ bytes: [UInt8]) -> Bool {
+    memcmp(extent.bytes.baseAddress!, bytes, bytes.count) == 0
+  }
+
+  @Test(arguments: [1, 31, 32, 128, 4096, 300_001], MemoryCeilings.Store.allCases)
+  func `a copy moves every byte`(_ byteCount: Int, _ store: MemoryCeilings.Store) async throws {
+    // Odd offsets, for the edges of the streaming loop.
+    let source = try pool.allocate(byteCount: byteCount, alignment: 64, offsetInAlignment: 3)
+    let destination = try pool.allocate(byteCount: byteCount, alignment: 64, offsetInAlignment: 17)
+    let bytes = pattern(byteCount)
+    source.bytes.copyBytes(from: bytes)
+    memset(destination.bytes.baseAddress!, 0xEE, byteCount)
+    let copy = MemoryCeilings.copy(from: source, to: destination, threadCount: 2, store: store)
+    let result = try await InterleavedRounds.run([copy], rounds: 2)
+    #expect(holds(destination, bytes))
+    #expect(result[0].seconds.count == 2)
+    #expect(result[0].byteCount == byteCount)
+  }
+
+  @Test func `a warm read gives the file's bytes, in any block size`() async throws {
+    let bytes = pattern(1_234_567)
+    let file = try file(bytes)
+    for blockByteCount in [4096, 100_000, 4 << 20] {
+      let destination = try pool.allocate(byteCount: bytes.count)
+      let read = ReadCeilings.warm(file, into: destination, threadCount: 2, blockByteCount: blockByteCount)
+      _ = try await InterleavedRounds.run([read], rounds: 1)
+      #expect(holds(destination, bytes))
+      #expect(try PageCache.residentByteCount(of: file) == bytes.count)
+    }
+  }
+
+  @Test func `a cold read gives the file's bytes, to the unaligned end`() async throws {
+    let bytes = pattern(1_234_567)
+    let file = try file(bytes)
+    let destination = try pool.allocate(byteCount: ReadCeilings.extentByteCount(for: file), alignment: 4096)
+    let read = try ReadCeilings.cold(file, into: destination, depth: 3, blockByteCount: 64 << 10)
+    guard let read else { try Test.cancel("the file system of the temporary folder has no direct I/O") }
+    _ = try await InterleavedRounds.run([read], rounds: 1)
+    #expect(holds(destination, bytes))
+    #expect(try PageCache.residentByteCount(of: file) == 0)
+  }
+
+  @Test func `a file that is shorter than it was is an error, not a result`() async throws {
+    let file = try file(pattern(100_000))
+    #expect(truncate("/proc/self/fd/\(file.rawDescriptor)", 50_000) == 0)
+    let destination = try pool.allocate(byteCount: 100_000)
+    let read = ReadCeilings.warm(file, into: destination, threadCount: 2, blockByteCount: 4096)
+    await #expect(throws: GraftError.self) { try await InterleavedRounds.run([read], rounds: 1) }
+  }
+
+  @Test func `first touch runs on fresh memory each time`() async throws {
+    let result = try await InterleavedRounds.run(
+      [true, false].map { MemoryCeilings.firstTouch(byteCount: 6 << 20, threadCount: 2, hugePages: $0) },
+      rounds: 2)
+    #expect(
+      result.map(\.name) == ["first touch, huge pages, 2 threads", "first touch, small pages, 2 threads"])
+  }
+
+  @Test func `rounds begin with another contestant each, after one that does not count`() async throws {
+    let order = Order()
+    let contestants = ["a", "b", "c"].map { name in
+      Contestant(name, byteCount: 1, prepare: { () async throws(GraftError) in order.add(name.uppercased()) })
+      {
+        () async throws(GraftError) in order.add(name)
+      }
+    }
+    let result = try await InterleavedRounds.run(contestants, rounds: 2)
+    #expect(order.text == "AaBbCc" + "AaBbCc" + "BbCcAa")
+    #expect(result.map(\.seconds.count) == [2, 2, 2])
+  }
+
+  @Test func `a spread has its median, and a ratio is taken round by round`() {
+    #expect(Spread([3, 1, 2]).median == 2)
+    #expect(Spread([4, 1, 2, 3]).median == 2.5)
+    #expect(Spread([14.617, 12.8, 15.005]).description == "14.62 (12.80-15.01)")
+    let slow = Measurement(name: "slow", byteCount: 1 << 30, seconds: [2, 4, 8])
+    let fast = Measurement(name: "fast", byteCount: 1 << 30, seconds: [1, 1, 8])
+    #expect(fast.speed(relativeTo: slow) == Spread([2, 4, 1]))
+    #expect(slow.gibPerSecond == Spread([0.5, 0.25, 0.125]))
+  }
+}
+
+/// The order in which things happened.
+private final class Order: Sendable {
+  private let names = Mutex("")
+  func add(_ name: String) { names.withLock { $0 += name } }
+  var text: String { names.withLock { $0 } }
+}
