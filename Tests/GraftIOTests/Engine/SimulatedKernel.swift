@@ -21,6 +21,7 @@ final class SimulatedKernel: ReadKernel {
     var random: SeededGenerator
     var readCount = 0
     var inFlightCount = 0
+    var mostInFlight = 0
     var submissionCount = 0
     var ringCount = 0
     var directDescriptors: Set<CInt> = []
@@ -136,6 +137,7 @@ final class SimulatedQueue: ReadQueue {
     if isFailing { throw SystemCallFailure("io_uring_enter", ENOMEM) }
     kernel.state.withLock { state in
       state.inFlightCount += prepared.count
+      state.mostInFlight = max(state.mostInFlight, state.inFlightCount)
       state.asynchronousCount += prepared.count { $0.isAsynchronous }
     }
     inFlight += prepared
