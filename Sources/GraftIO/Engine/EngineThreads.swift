@@ -22,7 +22,9 @@ final class EngineThreads: Sendable {
   }
 
   private struct State {
-    /// Shares that no thread has taken, oldest first. No longer than all current runs have workers and helpers.
+    /// Shares that no thread has taken, oldest first.
+    ///
+    /// No longer than all current runs have workers and helpers.
     var waiting: [ReadShare] = []
     var threadCount = 0
     var busyCount = 0

@@ -2,15 +2,15 @@ package import GraftCore
 internal import Synchronization
 
 /// Where the bytes of one request of a batch go.
-@safe package enum ReadTarget {
+@safe package enum ReadTarget: @unchecked Sendable {  // as ReadDestination
   /// Into this memory, which has room for them and stays valid until the read has returned or thrown.
   case memory(UnsafeMutableRawPointer)
-  /// To the batch's handler, in one piece when they fit an operation, else in several.
+  /// To the batch's handler, in one piece when they fit an operation, else in several; not at all when there are none.
   case handler(token: Int)
 }
 
 /// One range of one file that a batch is to read.
-@safe package struct ReadRequest {
+package struct ReadRequest: Sendable {
   /// The index of the file among the batch's files.
   package var file: Int
   /// The bytes to read; may be empty.
@@ -38,9 +38,7 @@ package typealias ReadHandler =
 /// - Small ones with little between them are read into a slot at once, gaps and all, and copied to their targets. The
 ///   tuning bounds the gap and how much more may be read than is wanted.
 /// - Large ones are cut at multiples of the block size in the file, so that direct I/O's alignment concerns only their ends.
-@safe package final class ReadBatch: ReadWork, @unchecked Sendable {
-  // Unchecked for the targets' memory: each byte of it has one request, and a request is completed by one worker.
-
+@safe package final class ReadBatch: ReadWork {
   /// What is read as a unit: one request, or several small ones of one file.
   private struct Stretch {
     /// The positions in ``requests``.

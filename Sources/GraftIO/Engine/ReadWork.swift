@@ -1,7 +1,10 @@
 package import GraftCore
 
 /// Where the bytes of one read go.
-@safe package enum ReadDestination {
+///
+/// Unchecked for the address: whoever makes a destination gives its memory over to the engine until the run has ended,
+/// and the engine lets one worker at a time write to it.
+@safe package enum ReadDestination: @unchecked Sendable {
   /// Into this memory, which has room for them and stays valid until the run has returned or thrown.
   case memory(UnsafeMutableRawPointer)
   /// Into a slot of the engine, lent to ``ReadWork/completed(_:_:)`` and reused after it.
@@ -9,7 +12,7 @@ package import GraftCore
 }
 
 /// One range of one file that is read as a unit, at most ``StagingLayout/operationByteCount`` bytes long.
-@safe package struct ReadOperation {
+package struct ReadOperation: Sendable {
   /// The index of the file among the run's files.
   package var file: Int
   /// The bytes to read.

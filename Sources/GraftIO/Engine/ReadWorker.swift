@@ -423,7 +423,9 @@ internal import GraftCore
     unsafe try arena() + run.layout.slotOffset(worker: share.worker, slot: slot)
   }
 
-  /// Where an entry's edge is. A helper has one entry, and the worker's edge of its own number.
+  /// Where an entry's edge is.
+  ///
+  /// A helper has one entry, and the worker's edge of its own number.
   private func edgeBase(_ index: Int) -> UnsafeMutableRawPointer {
     guard let arenaBase = unsafe arenaBase else {
       preconditionFailure("whoever reads by edges has the arena")

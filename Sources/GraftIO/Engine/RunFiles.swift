@@ -101,8 +101,9 @@ struct ResidencyView {
 
   /// Less than wholly resident by a page here and there is still a copy.
   private static let warmFraction = 0.98
+  /// Less than this is cold: below it, direct reads are faster.
+  ///
   /// Direct reads take 0.48 s for a GiB, resident or not; buffered ones 0.56 s for each GiB that is not resident and
-  /// 0.07 s for each that is (reference machine: two cores, virtual NVMe disk). They are even at 16 %; what is resident
-  /// may be so because somebody else reads the file now.
+  /// 0.07 s for each that is (reference machine: two cores, virtual NVMe disk). They are even at 16 %.
   private static let coldFraction = 0.16
 }

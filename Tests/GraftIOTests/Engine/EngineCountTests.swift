@@ -1,0 +1,223 @@
+import Glibc
+import GraftCore
+import GraftIO
+import GraftTestSupport
+import Synchronization
+import Testing
+
+/// How much is read, in how many reads, for what is asked.
+@Suite(.timeLimit(.minutes(1))) struct EngineCountTests {
+  let kernel = SimulatedKernel(seed: testSeed)
+  let file = sharedFiles.files[4]  // 1 MiB
+
+  private func read(
+    _ ranges: [ByteRange], residentFraction: Double = 1, change: (inout Tuning) -> Void = { _ in }
+  ) async throws -> ReadStatistics {
+    var tuning = Tuning()
+    tuning.threadCount = 2
+    tuning.blockByteCount = 64 << 10
+    tuning.directBlockByteCount = 128 << 10
+    tuning.directMinimumByteCount = 256 << 10
+    change(&tuning)
+    let kernel = SimulatedKernel(seed: testSeed, residentFraction: residentFraction)
+    let engine = ReadEngine(kernel: kernel)
+    let memory = ranges.map { range in (range, Memory(range.count + 4096)) }
+    let requests = memory.map { range, memory in
+      // Congruent with the file, as destinations of large tensors are.
+      ReadRequest(file: 0, range: range, target: .memory(memory.base + range.offset % 4096))
+    }
+    let statistics = try await engine.read(requests, files: [file], tuning: tuning)
+    for (range, memory) in memory {
+      let lead = range.offset % 4096
+      #expect(memory.bytes(lead..<(lead + range.count)) == Array(sharedFiles.contents[4][range.offset..<range.end]))
+    }
+    #expect(kernel.violations == [])
+    #expect(kernel.readCount == statistics.requestCount)
+    return statistics
+  }
+
+  @Test func `a large range is cut into reads of a block`() async throws {
+    let statistics = try await read([ByteRange(offset: 0, count: 1 << 20)])
+    #expect(statistics.requestCount == 16)
+    #expect(statistics.bytesRead == 1 << 20)
+    #expect(statistics.bytesWanted == 1 << 20)
+    #expect(statistics.bufferedByteCount == 1 << 20)
+    #expect(statistics.stagingByteCount == 0)
+  }
+
+  @Test func `a cold large range is read around the cache, its ends by one unit each`() async throws {
+    let statistics = try await read([ByteRange(offset: 100, count: 600_000)], residentFraction: 0)
+    // Cut at 128 KiB in the file: the first block has a head, the last one a tail.
+    #expect(statistics.requestCount == 5 + 2)
+    #expect(statistics.directByteCount == statistics.bytesRead)
+    #expect(statistics.bytesRead == 600_576 - 0)  // from 0 to 600,100 rounded up to 512
+    #expect(statistics.bouncedByteCount == 412 + 600_100 % 512)
+  }
+
+  @Test func `a cold small range goes through the cache`() async throws {
+    let statistics = try await read([ByteRange(offset: 4096, count: 100_000)], residentFraction: 0)
+    #expect(statistics.bufferedByteCount == 100_000)
+    #expect(statistics.directByteCount == 0)
+  }
+
+  @Test func `a range that is mostly resident goes through the cache`() async throws {
+    let statistics = try await read([ByteRange(offset: 0, count: 1 << 20)], residentFraction: 0.6)
+    #expect(statistics.bufferedByteCount == 1 << 20)
+  }
+
+  @Test func `near neighbours are one read`() async throws {
+    let ranges = (0..<100).map { ByteRange(offset: $0 * 2000, count: 1000) }
+    let statistics = try await read(ranges) { $0.blockByteCount = 1 << 20 }
+    #expect(statistics.requestCount == 1)
+    #expect(statistics.coalescedCount == 100)
+    #expect(statistics.bytesRead == 199_000)
+    #expect(statistics.bytesWanted == 100_000)
+  }
+
+  @Test func `neighbours further apart than the gap are read alone`() async throws {
+    let ranges = (0..<100).map { ByteRange(offset: $0 * 2000, count: 1000) }
+    let statistics = try await read(ranges) { $0.coalescingGapByteCount = 999 }
+    #expect(statistics.requestCount == 100)
+    #expect(statistics.coalescedCount == 0)
+    #expect(statistics.bytesRead == 100_000)
+  }
+
+  @Test(arguments: [1.0, 1.2, 1.5, 2.0, 3.0]) func `no more is read than the factor allows`(_ factor: Double)
+    async throws
+  {
+    var random = SeededGenerator(seed: testSeed)
+    var ranges: [ByteRange] = []
+    var offset = 0
+    while offset < 900_000 {
+      let count = Int.random(in: 1...4000, using: &random)
+      ranges.append(ByteRange(offset: offset, count: count))
+      offset += count + Int.random(in: 0...8000, using: &random)
+    }
+    let statistics = try await read(ranges.shuffled(using: &random)) { $0.overReadFactor = factor }
+    #expect(Double(statistics.bytesRead) <= factor * Double(statistics.bytesWanted), "seed \(testSeed)")
+    #expect(statistics.bytesWanted == ranges.reduce(0) { $0 + $1.count })
+    if factor >= 2 { #expect(statistics.requestCount < ranges.count) }
+  }
+
+  @Test func `requests that meet in the file and in memory become one`() async throws {
+    let memory = Memory(300_000)
+    let requests = (0..<300).shuffled().map {
+      ReadRequest(file: 0, range: ByteRange(offset: $0 * 1000, count: 1000), target: .memory(memory.base + $0 * 1000))
+    }
+    let statistics = try await ReadEngine(kernel: kernel).read(requests, files: [file])
+    #expect(statistics.requestCount == 1)
+    #expect(statistics.stagingByteCount == 0)
+    #expect(memory.bytes(0..<300_000) == Array(sharedFiles.contents[4][..<300_000]))
+  }
+
+  @Test func `ten thousand scattered bytes come in far fewer reads`() async throws {
+    var random = SeededGenerator(seed: testSeed)
+    let memory = Memory(20_000)
+    let requests = (0..<10_000).map { index in
+      let offset = Int.random(in: 0..<(1 << 20), using: &random)
+      return ReadRequest(
+        file: 0, range: ByteRange(offset: offset, count: 1), target: .memory(memory.base + 2 * index))
+    }
+    var tuning = Tuning()
+    tuning.overReadFactor = 1000
+    let statistics = try await ReadEngine().read(requests, files: [file], tuning: tuning)
+    #expect(statistics.requestCount < 100)
+    for (index, request) in requests.enumerated() {
+      #expect(memory.base.load(fromByteOffset: 2 * index, as: UInt8.self) == sharedFiles.contents[4][request.range.offset])
+    }
+  }
+
+  @Test func `nothing is read for nothing`() async throws {
+    let statistics = try await read([ByteRange(offset: 5, count: 0), ByteRange(offset: 1 << 20, count: 0)])
+    #expect(statistics.requestCount == 0)
+    #expect(try await ReadEngine().read([], files: []).requestCount == 0)
+  }
+
+  @Test func `a ring learns which reads wait for the disk`() async throws {
+    let kernel = SimulatedKernel(seed: testSeed, residentFraction: 0.5)
+    _ = try await ReadEngine(kernel: kernel).bytes(ByteRange(offset: 0, count: 1 << 20), of: file)
+    #expect(kernel.state.withLock { $0.asynchronousCount } > 0)
+    let warm = SimulatedKernel(seed: testSeed, residentFraction: 1)
+    _ = try await ReadEngine(kernel: warm).bytes(ByteRange(offset: 0, count: 1 << 20), of: file)
+    #expect(warm.state.withLock { $0.asynchronousCount } == 0)
+  }
+
+  @Test func `threads and rings are kept from run to run`() async throws {
+    var tuning = Tuning()
+    tuning.engine = .uring
+    tuning.threadCount = 3
+    let engine = ReadEngine(kernel: kernel)
+    for _ in 0..<30 {
+      _ = try await engine.bytes(ByteRange(offset: 0, count: 1 << 20), of: file, tuning: tuning)
+    }
+    #expect(kernel.state.withLock { $0.ringCount } <= 3)
+  }
+
+  @Test func `progress counts what is wanted, and reports it no more often than asked`() async throws {
+    let reports = Locked<[Int]>([])
+    let progress = ReadProgress(interval: .zero) { count in reports.change { $0.append(count) } }
+    let memory = Memory(1 << 20)
+    let request = ReadRequest(file: 0, range: ByteRange(offset: 0, count: 1 << 20), target: .memory(memory.base))
+    var tuning = Tuning()
+    tuning.access = .buffered
+    tuning.blockByteCount = 64 << 10
+    _ = try await ReadEngine().read([request], files: [file], tuning: tuning, progress: progress)
+    #expect(progress.completedByteCount == 1 << 20)
+    #expect(reports.value.count >= 1 && reports.value.count <= 16)
+
+    let quiet = ReadProgress(interval: .seconds(3600)) { _ in Issue.record("an hour has not passed") }
+    _ = try await ReadEngine().read([request], files: [file], tuning: tuning, progress: quiet)
+    #expect(quiet.completedByteCount == 1 << 20)
+  }
+}
+
+@Suite struct StagingLayoutTests {
+  @Test func `a layout keeps within its budget, or says how much it needs`() throws {
+    var random = SeededGenerator(seed: testSeed)
+    for _ in 0..<20_000 {
+      var tuning = Tuning()
+      tuning.access = Tuning.Access.allCases.randomElement(using: &random)!
+      tuning.threadCount = [nil, 1, 2, 7, 64, 1000].randomElement(using: &random)!
+      tuning.queueDepth = Int.random(in: 1...300, using: &random)
+      tuning.blockByteCount = 1 << Int.random(in: 0...40, using: &random)
+      tuning.directBlockByteCount = Int.random(in: 1...(16 << 20), using: &random)
+      tuning.budgetByteCount = Int.random(in: -1...(1 << Int.random(in: 1...32, using: &random)), using: &random)
+      do throws(GraftError) {
+        let layout = try StagingLayout(tuning)
+        #expect(layout.byteCount <= tuning.budgetByteCount, "\(tuning)")
+        #expect(layout.slotsPerWorker >= 1 && layout.depth >= 1 && layout.workerCount >= 1)
+        #expect(layout.slotsPerWorker <= layout.depth)
+        #expect(layout.operationByteCount >= 4096 && layout.operationByteCount % 4096 == 0)
+      } catch {
+        #expect(error.code == .invalidArgument)
+        #expect(tuning.budgetByteCount < 28 << 10, "\(tuning)")
+      }
+    }
+  }
+
+  @Test func `64 MiB are enough for the default blocks`() throws {
+    var tuning = Tuning()
+    tuning.budgetByteCount = 64 << 20
+    tuning.threadCount = 2
+    let layout = try StagingLayout(tuning)
+    #expect(layout.operationByteCount == tuning.directBlockByteCount)
+    #expect(layout.workerCount == 2)
+    #expect(layout.slotsPerWorker >= 7)
+  }
+
+  @Test(arguments: ["threadCount", "queueDepth", "blockByteCount", "directBlockByteCount"])
+  func `settings below one are refused by name`(_ setting: String) throws {
+    for value in [0, -1, Int.min] {
+      var tuning = Tuning()
+      switch setting {
+      case "threadCount": tuning.threadCount = value
+      case "queueDepth": tuning.queueDepth = value
+      case "blockByteCount": tuning.blockByteCount = value
+      default: tuning.directBlockByteCount = value
+      }
+      let error = try #require(throws: GraftError.self) { try StagingLayout(tuning) }
+      #expect(error.code == .invalidArgument)
+      #expect(error.message.contains(setting))
+    }
+  }
+}

@@ -1,0 +1,177 @@
+import Glibc
+import GraftCore
+import GraftIO
+import GraftTestSupport
+import Synchronization
+import Testing
+
+/// Owns page-aligned memory that is filled with a byte nobody writes.
+final class Memory: @unchecked Sendable {
+  static let untouched: UInt8 = 0xA5
+  let base: UnsafeMutableRawPointer
+  let count: Int
+
+  init(_ count: Int) {
+    self.count = count
+    base = .allocate(byteCount: max(count, 1), alignment: 4096)
+    memset(base, Int32(Self.untouched), count)
+  }
+
+  deinit { base.deallocate() }
+
+  func bytes(_ range: Range<Int>) -> [UInt8] {
+    Array(UnsafeRawBufferPointer(start: base, count: count)[range])
+  }
+  var isUntouched: Bool {
+    count == 0
+      || base.load(as: UInt8.self) == Self.untouched && memcmp(base, base + 1, count - 1) == 0
+  }
+}
+
+/// Random files, and what their bytes are.
+struct RandomFiles {
+  let folder = TemporaryFolder()
+  let contents: [[UInt8]]
+  let files: [File]
+
+  init(byteCounts: [Int], random: inout SeededGenerator) throws {
+    var contents: [[UInt8]] = []
+    var files: [File] = []
+    for (index, count) in byteCounts.enumerated() {
+      var bytes = [UInt8](unsafeUninitializedCapacity: count + 8) { buffer, initialized in
+        for offset in stride(from: 0, to: count, by: 8) {
+          UnsafeMutableRawBufferPointer(buffer).storeBytes(
+            of: random.next(), toByteOffset: offset, as: UInt64.self)
+        }
+        initialized = count
+      }
+      bytes.removeLast(bytes.count - count)
+      files.append(try File(opening: folder.write("file\(index)", bytes)))
+      contents.append(bytes)
+    }
+    self.contents = contents
+    self.files = files
+  }
+}
+
+/// A batch of requests with guarded memory for each, and a check of all that came.
+struct RequestSet {
+  var requests: [ReadRequest] = []
+  let memory: Memory
+  /// Where in the memory each request's bytes belong; nil for those with a handler.
+  private var places: [Int?] = []
+  private let received: Locked<[Int: Received]>
+
+  /// Random requests: most of them small, some large, some empty; some congruent with their offset, some not.
+  init(_ files: RandomFiles, count: Int, random: inout SeededGenerator) {
+    var ranges: [(file: Int, range: ByteRange)] = []
+    for _ in 0..<count {
+      let file = Int.random(in: 0..<files.contents.count, using: &random)
+      let size = files.contents[file].count
+      let limit = [0, 100, 5_000, 40_000, 300_000, size].randomElement(using: &random) ?? 0
+      let length = Int.random(in: 0...min(limit, size), using: &random)
+      let aligned = Bool.random(using: &random)
+      var offset = Int.random(in: 0...(size - length), using: &random)
+      if aligned { offset = offset / 4096 * 4096 }
+      ranges.append((file, ByteRange(offset: offset, count: length)))
+    }
+    let guardCount = 8192
+    memory = Memory(ranges.reduce(guardCount) { $0 + $1.range.count + 2 * guardCount })
+    received = Locked([:])
+    var cursor = guardCount
+    for (token, (file, range)) in ranges.enumerated() {
+      switch Int.random(in: 0..<3, using: &random) {
+      case 0:
+        requests.append(ReadRequest(file: file, range: range, target: .handler(token: token)))
+        places.append(nil)
+        continue
+      case 1:
+        // Congruent with the file's offset, so that direct reads go straight into place.
+        cursor += (range.offset - cursor) & 4095
+      default:
+        cursor += Int.random(in: 1..<64, using: &random)
+      }
+      requests.append(ReadRequest(file: file, range: range, target: .memory(memory.base + cursor)))
+      places.append(cursor)
+      cursor += range.count + 64
+    }
+  }
+
+  var handler: ReadHandler {
+    let received = received
+    let requests = requests
+    return { (token, part, bytes) throws(GraftError) in
+      received.change { received in
+        let range = requests[token].range
+        let offset = part.offset - range.offset
+        let empty =
+          received[token] == nil
+          ? Received(bytes: Array(repeating: 0, count: range.count)) : Received(bytes: [])
+        received[token, default: empty].bytes.withUnsafeMutableBytes {
+          UnsafeMutableRawBufferPointer(rebasing: $0[offset...]).copyMemory(from: bytes)
+        }
+        received[token, default: empty].byteCount += bytes.count
+      }
+    }
+  }
+
+  /// Says what is wrong, once; nothing is when each request has its bytes and nothing else was written.
+  func faults(_ files: RandomFiles) -> [String] {
+    var faults: [String] = []
+    for (token, request) in requests.enumerated() where !request.range.isEmpty {
+      let range = request.range
+      let expected = files.contents[request.file][range.offset..<range.end]
+      if let place = places[token] {
+        let isRight = expected.withUnsafeBytes {
+          memcmp(memory.base + place, $0.baseAddress!, range.count) == 0
+        }
+        if !isRight { faults.append("wrong bytes for \(range)") }
+        memset(memory.base + place, Int32(Memory.untouched), range.count)
+      } else {
+        let bytes = received.value[token] ?? Received(bytes: [])
+        let isRight =
+          bytes.byteCount == range.count
+          && expected.withUnsafeBytes {
+            memcmp(bytes.bytes, $0.baseAddress!, range.count) == 0
+          }
+        if !isRight {
+          faults.append("the handler got wrong bytes for \(range)")
+        }
+      }
+    }
+    if !memory.isUntouched { faults.append("bytes outside the targets were written") }
+    return faults
+  }
+}
+
+/// What a handler got of one request.
+struct Received {
+  var bytes: [UInt8]
+  var byteCount = 0
+}
+
+extension ReadEngine {
+  /// Reads one range into fresh memory.
+  func bytes(_ range: ByteRange, of file: File, tuning: Tuning = Tuning()) async throws -> (
+    [UInt8], ReadStatistics
+  ) {
+    let memory = Memory(range.count)
+    let statistics = try await read(
+      [ReadRequest(file: 0, range: range, target: .memory(memory.base))], files: [file], tuning: tuning)
+    return (memory.bytes(0..<range.count), statistics)
+  }
+}
+
+/// The seed of this run of the tests; `GRAFT_TEST_SEED` sets it, failures print it.
+let testSeed = seedFromEnvironment() ?? UInt64.random(in: 0...UInt64(UInt32.max))
+
+/// Files of many sizes that tests share; the last two are large enough for many blocks.
+let sharedFiles: RandomFiles = {
+  var random = SeededGenerator(seed: testSeed)
+  guard let files = try? RandomFiles(byteCounts: [0, 1, 70_003, 300_000, 1 << 20], random: &random) else {
+    fatalError("the temporary folder cannot be written")
+  }
+  return files
+}()
+
+let ringsAreUsable = RingAvailability().refusal == nil
