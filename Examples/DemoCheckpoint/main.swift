@@ -1,9 +1,10 @@
 // Writes a demonstration checkpoint: a small transformer as a training run would save it, in one safetensors file.
 //
-//   demo-checkpoint FILE [--layers 6] [--width 512] [--vocabulary 8192]
+//   demo-checkpoint FILE [--layers 6] [--width 512] [--vocabulary 8192] [--parameters-only]
 //
 // `params` are bfloat16; `opt_state` keeps Adam's two float32 moments of each of them, so it is four times as large: what
-// a program that only runs the model has no reason to read. The same arguments always give the same bytes.
+// a program that only runs the model has no reason to read. `--parameters-only` leaves it out. The same arguments always
+// give the same bytes.
 //
 // It needs nothing but the safetensors layout: eight bytes of header size, the header as JSON, then the tensors.
 
@@ -49,7 +50,7 @@ func parameters(layers: Int, width: Int, vocabulary: Int) -> [DemoTensor] {
   return tensors
 }
 
-/// Everything that the training state holds: parameters, both moments, and how many steps were taken.
+/// Everything that the training state holds: parameters, both of Adam's moments, and how many steps were taken.
 func trainingState(of parameters: [DemoTensor]) -> [DemoTensor] {
   var tensors = parameters.map { parameter in
     var tensor = parameter
@@ -134,6 +135,7 @@ func write(_ tensor: DemoTensor, seed: UInt64, to file: FileHandle) throws {
 
 func run() throws {
   var sizes = ["--layers": 6, "--width": 512, "--vocabulary": 8192]
+  var parametersOnly = false
   var paths: [String] = []
   var arguments = CommandLine.arguments.dropFirst().makeIterator()
   while let argument = arguments.next() {
@@ -143,17 +145,21 @@ func run() throws {
         throw Failure(description: "\(argument) takes a number from 1 to 65536")
       }
       sizes[argument] = size
+    } else if argument == "--parameters-only" {
+      parametersOnly = true
     } else {
       paths.append(argument)
     }
   }
   guard paths.count == 1, !paths[0].hasPrefix("-") else {
-    throw Failure(description: "usage: demo-checkpoint FILE [--layers N] [--width N] [--vocabulary N]")
+    throw Failure(
+      description: "usage: demo-checkpoint FILE [--layers N] [--width N] [--vocabulary N] [--parameters-only]"
+    )
   }
-  let tensors = trainingState(
-    of: parameters(
-      layers: sizes["--layers", default: 1], width: sizes["--width", default: 1],
-      vocabulary: sizes["--vocabulary", default: 1]))
+  let model = parameters(
+    layers: sizes["--layers", default: 1], width: sizes["--width", default: 1],
+    vocabulary: sizes["--vocabulary", default: 1])
+  let tensors = parametersOnly ? model : trainingState(of: model)
 
   guard FileManager.default.createFile(atPath: paths[0], contents: nil),
     let file = FileHandle(forWritingAtPath: paths[0])

@@ -21,7 +21,8 @@ def graft() -> Graft:
     """The built tool."""
     root = Path(__file__).resolve().parents[2]
     tool = Path(os.environ.get("GRAFT_TOOL", root / ".build/debug/graft")).resolve()
-    assert tool.is_file(), f"there is no tool at {tool}; build it, or set GRAFT_TOOL"
+    if not tool.is_file():
+        pytest.exit(f"there is no tool at {tool}; build it, or set GRAFT_TOOL", returncode=3)
     return Graft(tool)
 
 
