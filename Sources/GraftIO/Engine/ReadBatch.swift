@@ -90,8 +90,8 @@ package typealias ReadHandler =
       let offset = stretch.range.offset + cursor.position
       // A stretch of several is never longer than an operation; what a handler takes it is to get whole if that is possible.
       let isWhole = isTogether || (stretch.range.count <= blockByteCount && isForHandler(stretch))
-      let nextCut = isWhole ? stretch.range.end : (offset / blockByteCount + 1) * blockByteCount
-      let end = min(nextCut, stretch.range.end)
+      let toCut = isWhole ? stretch.range.count : blockByteCount - offset % blockByteCount
+      let end = offset + min(toCut, stretch.range.end - offset)
       if end == stretch.range.end { cursor = (index + 1, 0) } else { cursor.position += end - offset }
       let range = ByteRange(offset: offset, count: end - offset)
       return ReadOperation(
