@@ -6,6 +6,7 @@
 - A relative link leads to a file that is there, and its #fragment to a heading of that file.
 - A path in backticks that begins with a folder of the package (`Sources/…`, `scripts/…`) exists.
 - A fenced block of Swift in README.md stands, line by line, in a Swift file under Tests, so the compiler has seen it.
+- The cases that docs/partial-loading.md promises are the cases of PartialLoadingTests.swift, no more and no fewer.
 """
 
 from __future__ import annotations
@@ -79,6 +80,19 @@ def _stands_in(wanted: list[str], lines: list[str]) -> bool:
     return any(lines[start : start + len(wanted)] == wanted for start in range(len(lines) - len(wanted) + 1))
 
 
+def untested_cases(root: Path, text: str) -> Iterator[str]:
+    """Rows of the tables of structure and properties that no test has by that name, and tests that no row tells of."""
+    tests = root / "Tests/GraftCoreTests/PartialLoadingTests.swift"
+    tested = re.findall(r'Row\(\s*name: "([^"]+)"', tests.read_text(encoding="utf-8"))
+    promised = []
+    for section in re.split(r"^## ", text, flags=re.MULTILINE):
+        if section.startswith(("Structure", "Properties")):
+            promised += [match.strip() for match in re.findall(r"^\| ([^|]+)\|", section, re.MULTILINE)]
+    promised = [case for case in promised if case != "case" and not case.startswith("---")]
+    yield from (f"no test holds the case `{case}`" for case in promised if case not in tested)
+    yield from (f"the tested case `{case}` is missing" for case in dict.fromkeys(tested) if case not in promised)
+
+
 def problems(root: Path) -> list[str]:
     found = []
     for path in documents(root):
@@ -86,6 +100,8 @@ def problems(root: Path) -> list[str]:
         messages = [*broken_links(root, path, text), *missing_paths(root, text)]
         if path == root / "README.md":
             messages += uncompiled_swift(root, text)
+        if path == root / "docs/partial-loading.md":
+            messages += untested_cases(root, text)
         found += [f"{path.relative_to(root)}: {message}" for message in messages]
     return found
 

@@ -12,6 +12,8 @@ SOUND = {
     "README.md": "[a](docs/a.md#two-words), `Sources/Graft`, [b](https://example.com)\n\n"
     "```swift\nimport Graft\nlet a = try load()  // reads\n```\n",
     "docs/a.md": "# Title\n\n## Two `words`\n\n[up](../README.md)\n",
+    "docs/partial-loading.md": "# Title\n\n## Structure\n\n| case | a |\n| --- | --- |\n| a leaf | b |\n\n## Other\n\n| x |\n",
+    "Tests/GraftCoreTests/PartialLoadingTests.swift": 'Row(name: "a leaf", bytes: 8)\nRow(\n  name: "a leaf", code: .lossy)\n',
     "Sources/Graft/Graft.swift": "",
     "Tests/GraftTests/ReadmeTests.swift": "func test() {\n    let a = try load()\n}\n",
 }
@@ -22,6 +24,9 @@ PLANTED = [
     ("docs/b.md", "see `scripts/gone`", "docs/b.md: there is no scripts/gone"),
     ("README.md", "```swift\nlet b = try load()\n```\n",
      "README.md: no test compiles the Swift that begins with `let b = try load()`"),
+    ("docs/partial-loading.md", "## Structure\n\n| a leaf | b |\n| a cake | c |\n",
+     "docs/partial-loading.md: no test holds the case `a cake`"),
+    ("docs/partial-loading.md", "## Properties of a leaf\n", "docs/partial-loading.md: the tested case `a leaf` is missing"),
 ]
 
 

@@ -10,7 +10,7 @@ internal import OrderedCollections
 /// thrown all together by ``validate()``, which everything that takes a tree calls first.
 ///
 /// Methods recurse as deep as the tree is. Trees from files are no deeper than ``Limits/nestingDepth``, which
-/// ``init(leaves:limits:)`` and the parsers hold.
+/// `init(leaves:limits:)` and the parsers hold.
 public struct Tree<Leaf: Sendable>: Sendable {
   typealias Fields = OrderedDictionary<Key, Tree>
 
