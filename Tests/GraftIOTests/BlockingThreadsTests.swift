@@ -74,3 +74,27 @@ import Testing
     #expect(threadCount() <= 60)
   }
 }
+
+/// What work holds is let go of before its caller goes on, so that memory and files are given back when one thinks they are.
+@Suite struct WorkLifetimeTests {
+  final class Holder: Sendable {
+    let count: Locked<Int>
+    init(_ count: Locked<Int>) {
+      self.count = count
+      count.change { $0 += 1 }
+    }
+    deinit { count.change { $0 -= 1 } }
+    func use() {}
+  }
+
+  @Test func `threads keep nothing of finished pieces`() throws {
+    let living = Locked(0)
+    for _ in 0..<300 {
+      let pieces: (Holder) throws -> Void = { holder in
+        try ParallelPieces.run(count: 4, threadCount: 4) { (_) throws(GraftError) in holder.use() }
+      }
+      try pieces(Holder(living))
+      #expect(living.value == 0)
+    }
+  }
+}

@@ -59,37 +59,19 @@ package final class BlockingThreads: Sendable {
   package func run<Value: Sendable>(
     _ body: @escaping @Sendable () throws(GraftError) -> Value
   ) async throws(GraftError) -> Value {
-    let flag = CancellationFlag()
+    let job = Job(body)
     let result: Result<Value, GraftError> = await withTaskCancellationHandler {
       await withCheckedContinuation { continuation in
-        enqueue(continuation, flag, body)
+        do throws(GraftError) {
+          try submit { continuation.resume(returning: job.result()) }
+        } catch {
+          continuation.resume(returning: .failure(error))
+        }
       }
     } onCancel: {
-      flag.isCancelled.store(true, ordering: .relaxed)
+      job.isCancelled.store(true, ordering: .relaxed)
     }
     return try result.get()
-  }
-
-  private func enqueue<Value: Sendable>(
-    _ continuation: CheckedContinuation<Result<Value, GraftError>, Never>, _ flag: CancellationFlag,
-    _ body: @escaping @Sendable () throws(GraftError) -> Value
-  ) {
-    let job: @Sendable () -> Void = {
-      if flag.isCancelled.load(ordering: .relaxed) {
-        continuation.resume(returning: .failure(GraftError(.cancelled, "the task was cancelled")))
-        return
-      }
-      do throws(GraftError) {
-        continuation.resume(returning: .success(try body()))
-      } catch {
-        continuation.resume(returning: .failure(error))
-      }
-    }
-    do throws(GraftError) {
-      try submit(job)
-    } catch {
-      continuation.resume(returning: .failure(error))
-    }
   }
 
   private func submit(_ job: @escaping @Sendable () -> Void) throws(GraftError) {
@@ -131,7 +113,25 @@ package final class BlockingThreads: Sendable {
   }
 }
 
-/// Whether a task was cancelled, as its work on another thread can see it.
-private final class CancellationFlag: Sendable {
+/// Work of a caller that waits for it.
+private final class Job<Value: Sendable>: Sendable {
+  typealias Body = @Sendable () throws(GraftError) -> Value
+
+  /// Whether the caller was cancelled.
   let isCancelled = Atomic(false)
+  private let body: Mutex<Body?>
+
+  init(_ body: @escaping Body) { self.body = Mutex(body) }
+
+  /// Does the work, and lets go of what it holds before the caller goes on: a file that it read is closed by then.
+  func result() -> Result<Value, GraftError> {
+    let body = body.withLock { body in
+      defer { body = nil }
+      return body
+    }
+    guard let body, !isCancelled.load(ordering: .relaxed) else {
+      return .failure(GraftError(.cancelled, "the task was cancelled"))
+    }
+    do throws(GraftError) { return .success(try body()) } catch { return .failure(error) }
+  }
 }

@@ -3,10 +3,38 @@ internal import Synchronization
 
 /// Work in numbered pieces, shared among threads of its own.
 package enum ParallelPieces {
-  private final class Progress: Sendable {
+  private typealias Body = @Sendable (_ piece: Int) throws(GraftError) -> Void
+
+  /// What the threads share; a thread outlives its last piece by a moment, and must not keep what the body holds.
+  private final class Work: Sendable {
+    let count: Int
     let next = Atomic(0)
     let failure = Mutex<GraftError?>(nil)
     let ended = Semaphore()
+    private let body: Mutex<Body?>
+
+    init(count: Int, _ body: @escaping Body) {
+      self.count = count
+      self.body = Mutex(body)
+    }
+
+    /// Does pieces until there are none; afterwards this thread no longer has the body.
+    func doPieces() {
+      guard let body = body.withLock({ $0 }) else { return }
+      while true {
+        let piece = next.add(1, ordering: .relaxed).oldValue
+        guard piece < count else { return }
+        do throws(GraftError) {
+          try body(piece)
+        } catch {
+          failure.withLock { $0 = $0 ?? error }
+          next.store(count, ordering: .relaxed)
+          return
+        }
+      }
+    }
+
+    func end() { body.withLock { $0 = nil } }
   }
 
   /// Does every piece once, on the calling thread and up to `threadCount - 1` others; returns when all are done.
@@ -17,34 +45,22 @@ package enum ParallelPieces {
   package static func run(
     count: Int, threadCount: Int, _ body: @escaping @Sendable (_ piece: Int) throws(GraftError) -> Void
   ) throws(GraftError) {
-    let progress = Progress()
-    let work: @Sendable () -> Void = {
-      while true {
-        let piece = progress.next.add(1, ordering: .relaxed).oldValue
-        guard piece < count else { return }
-        do throws(GraftError) {
-          try body(piece)
-        } catch {
-          progress.failure.withLock { $0 = $0 ?? error }
-          progress.next.store(count, ordering: .relaxed)
-          return
-        }
-      }
-    }
+    let work = Work(count: count, body)
     var started = 0
-    for _ in 1..<max(1, min(threadCount, count)) {
+    while started + 1 < min(threadCount, count) {
       do throws(GraftError) {
         try Thread.start {
-          work()
-          progress.ended.signal()
+          work.doPieces()
+          work.ended.signal()
         }
       } catch {
         break
       }
       started += 1
     }
-    work()
-    for _ in 0..<started { progress.ended.wait() }
-    if let failure = progress.failure.withLock({ $0 }) { throw failure }
+    work.doPieces()
+    for _ in 0..<started { work.ended.wait() }
+    work.end()
+    if let failure = work.failure.withLock({ $0 }) { throw failure }
   }
 }
