@@ -1,3 +1,6 @@
+// Rounding calls libm on processors without an instruction for it; this import links it.
+import Glibc
+
 /// A scalar that any element can be converted to.
 ///
 /// Numbers that it does not have become the nearest one: floating-point numbers round to nearest, ties to even; integers
@@ -6,6 +9,23 @@ protocol ConvertibleScalar: TensorScalar {
   init(nearest value: Double)
   init(nearest value: Int64)
   init(nearest value: UInt64)
+
+  /// ``ElementReader/read(_:_:_:into:)`` for this type.
+  ///
+  /// A requirement, so that the table of each conformance holds a function that the compiler specialized for its type,
+  /// which a call through `any ConvertibleScalar.Type` finds; a generic function would not be.
+  static func read(
+    _ bytes: UnsafeRawBufferPointer, _ dtype: DType, _ range: Range<Int>,
+    into out: UnsafeMutableBufferPointer<Self>)
+}
+
+extension ConvertibleScalar {
+  static func read(
+    _ bytes: UnsafeRawBufferPointer, _ dtype: DType, _ range: Range<Int>,
+    into out: UnsafeMutableBufferPointer<Self>
+  ) {
+    unsafe ElementReader.read(bytes, dtype, range, into: out)
+  }
 }
 
 extension ConvertibleScalar where Self: FixedWidthInteger {

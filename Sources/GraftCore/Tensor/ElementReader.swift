@@ -23,10 +23,8 @@ enum ElementReader {
 
   /// Appends elements `range` to `out`, each as `Target` takes it; `out` has room for them.
   ///
-  /// Complex numbers lose their imaginary part here, unless they become complex numbers.
-  @_specialize(where Target == Float)
-  @_specialize(where Target == Double)
-  @_specialize(where Target == Int)
+  /// Complex numbers lose their imaginary part here, unless they become complex numbers. Call it where `Target` is known
+  /// to the compiler, else by way of the type itself.
   static func read<Target: ConvertibleScalar>(
     _ bytes: UnsafeRawBufferPointer, _ dtype: DType, _ range: Range<Int>,
     into out: UnsafeMutableBufferPointer<Target>

@@ -51,7 +51,9 @@ package struct FloatFormat: Hashable, Sendable {
     self.specials = specials
   }
 
-  /// The number that a code is; every one of these formats' numbers is a `Float`. Bits above the format's are ignored.
+  /// The number that a code is, which is a `Float` in every one of these formats.
+  ///
+  /// Bits above the format's are ignored.
   package func value(of code: UInt16) -> Float {
     let magnitudeBits = exponentBits + significandBits
     let magnitude = Int(code) & ((1 << magnitudeBits) - 1)

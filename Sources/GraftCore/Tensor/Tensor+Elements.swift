@@ -3,21 +3,22 @@
 /// The view keeps the tensor alive. For elements of another type than the tensor's use ``Tensor/array(as:lossy:)``.
 @safe public struct TensorElements<Element: TensorScalar>: RandomAccessCollection, Sendable {
   private let tensor: Tensor
+  /// The number of elements.
+  public let endIndex: Int
   // Within the memory of `tensor`, which this view keeps alive and nothing changes.
-  private nonisolated(unsafe) let bytes: UnsafeRawBufferPointer
+  @usableFromInline nonisolated(unsafe) let bytes: UnsafeRawBufferPointer
 
   fileprivate init(_ tensor: Tensor) throws(GraftError) {
     self.tensor = tensor
+    endIndex = tensor.elementCount
     unsafe bytes = try tensor.memory
   }
 
   /// The first element's index.
-  public var startIndex: Int { 0 }
-  /// The number of elements.
-  public var endIndex: Int { tensor.elementCount }
+  @inlinable public var startIndex: Int { 0 }
 
   /// The element at this index in row-major order; traps when there is none.
-  public subscript(position: Int) -> Element {
+  @inlinable public subscript(position: Int) -> Element {
     precondition(
       position >= 0 && position < endIndex, "index \(position) is not in a tensor of \(endIndex) elements")
     return unsafe loadElement(bytes, at: position)
@@ -25,7 +26,7 @@
 }
 
 /// Loads one element; the index is in bounds, the type as wide as the elements.
-@inline(__always)
+@inlinable @inline(__always)
 func loadElement<Element: TensorScalar>(_ bytes: UnsafeRawBufferPointer, at index: Int) -> Element {
   if Element.self == Bool.self {
     // A byte from a file may be neither 0 nor 1, and no such `Bool` may come to be.
