@@ -65,7 +65,11 @@ let package = Package(
     .target(name: "GraftTestSupport", dependencies: ["GraftCore"], path: "Tests/GraftTestSupport", swiftSettings: testSettings),
     .testTarget(name: "GraftKernelsTests", dependencies: ["CGraftKernels", "GraftTestSupport"], swiftSettings: testSettings),
     .testTarget(name: "GraftCoreTests", dependencies: ["GraftCore", "GraftTestSupport"], swiftSettings: testSettings),
-    .testTarget(name: "GraftIOTests", dependencies: ["GraftIO", "GraftCore", "GraftTestSupport"], swiftSettings: testSettings),
+    // The means to forbid system calls, as containers do.
+    .target(name: "CGraftTestSandbox", path: "Tests/CGraftTestSandbox", cSettings: cSettings),
+    .testTarget(
+      name: "GraftIOTests", dependencies: ["GraftIO", "GraftCore", "GraftTestSupport", "CGraftTestSandbox"],
+      swiftSettings: testSettings),
     .testTarget(
       name: "GraftMeasureTests", dependencies: ["GraftMeasure", "GraftIO", "GraftCore"], swiftSettings: testSettings),
     .testTarget(

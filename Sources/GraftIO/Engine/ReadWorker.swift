@@ -68,7 +68,7 @@ internal import GraftCore
   /// a copy out of the page cache is handled while it is still in the processor's cache.
   private static let submissionByteCount = 256 << 10
   /// Attempts at a read that the kernel keeps refusing to do now, most of them a millisecond apart.
-  private static let attemptLimit = 5000
+  private static let attemptLimit = 1000
   private static let promptAttemptCount = 16
 
   init(_ run: ReadRun, _ share: ReadShare) {
@@ -313,7 +313,12 @@ internal import GraftCore
     statistics.bytesRead += result
     if entry.isDirect { statistics.directByteCount += result } else { statistics.bufferedByteCount += result }
     guard newPosition > entry.position else {
-      fail(index, endError(entry))
+      // A direct read that stops short of a whole unit brings nothing, and only at the file's end is it bound to.
+      if result > 0, currentByteCount(entry) >= entry.range.end {
+        postpone(index, entry, SystemCallFailure("read", EAGAIN))
+      } else {
+        fail(index, endError(entry))
+      }
       return
     }
     if newPosition < entry.range.end, result < entry.read.byteCount { statistics.retryCount += 1 }
@@ -352,19 +357,11 @@ internal import GraftCore
 
   /// Reads again what was interrupted, and through the cache what cannot be read directly; other failures end the run.
   private func recover(_ index: Int, errorNumber: CInt) {
-    guard var entry = entries[index] else { preconditionFailure("a completed entry is begun") }
+    guard let entry = entries[index] else { preconditionFailure("a completed entry is begun") }
     let failure = SystemCallFailure("read", errorNumber)
     switch errorNumber {
     case EINTR, EAGAIN:
-      entry.attemptCount += 1
-      guard entry.attemptCount <= Self.attemptLimit else {
-        fail(index, readError(entry, failure))
-        return
-      }
-      if entry.attemptCount > Self.promptAttemptCount { usleep(1000) }
-      statistics.retryCount += 1
-      entries[index] = entry
-      unissued.append(index)
+      postpone(index, entry, failure)
     case EINVAL where entry.isDirect, EOPNOTSUPP where entry.isDirect:
       // The file system took the flag and does not do what it stands for, at least for this memory.
       run.files.refuseDirect(entry.operation.file, failure)
@@ -380,6 +377,20 @@ internal import GraftCore
     default:
       fail(index, readError(entry, failure))
     }
+  }
+
+  /// Reads again what brought nothing, a bounded number of times.
+  private func postpone(_ index: Int, _ entry: Entry, _ failure: SystemCallFailure) {
+    var entry = entry
+    entry.attemptCount += 1
+    guard entry.attemptCount <= Self.attemptLimit else {
+      fail(index, readError(entry, failure))
+      return
+    }
+    if entry.attemptCount > Self.promptAttemptCount { usleep(1000) }
+    statistics.retryCount += 1
+    entries[index] = entry
+    unissued.append(index)
   }
 
   /// Completes an operation whose bytes are in place.
@@ -449,12 +460,19 @@ internal import GraftCore
   /// The error for a file that ended although its size at opening had promised the bytes.
   private func endError(_ entry: Entry) -> GraftError {
     let file = run.files.files[entry.operation.file]
-    guard let now = try? FileStatus(of: file.descriptor, path: file.path), now.byteCount < entry.range.end
-    else {
+    let now = currentByteCount(entry)
+    guard now < entry.range.end else {
       return GraftError.truncated(file: file.path, range: entry.range, byteCount: entry.position)
     }
-    var error = GraftError.changed("\(now.byteCount) bytes instead of \(file.byteCount)", file: file.path)
+    var error = GraftError.changed("\(now) bytes instead of \(file.byteCount)", file: file.path)
     error.range = entry.range
     return error
+  }
+
+  /// How long the entry's file is now; as long as it was when nobody can tell.
+  private func currentByteCount(_ entry: Entry) -> Int {
+    let file = run.files.files[entry.operation.file]
+    let now = try? FileStatus(of: file.descriptor, path: file.path)
+    return now?.byteCount ?? file.byteCount
   }
 }

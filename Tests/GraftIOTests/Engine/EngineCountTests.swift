@@ -29,7 +29,8 @@ import Testing
     let statistics = try await engine.read(requests, files: [file], tuning: tuning)
     for (range, memory) in memory {
       let lead = range.offset % 4096
-      #expect(memory.bytes(lead..<(lead + range.count)) == Array(sharedFiles.contents[4][range.offset..<range.end]))
+      #expect(
+        memory.bytes(lead..<(lead + range.count)) == Array(sharedFiles.contents[4][range.offset..<range.end]))
     }
     #expect(kernel.violations == [])
     #expect(kernel.readCount == statistics.requestCount)
@@ -102,7 +103,8 @@ import Testing
   @Test func `requests that meet in the file and in memory become one`() async throws {
     let memory = Memory(300_000)
     let requests = (0..<300).shuffled().map {
-      ReadRequest(file: 0, range: ByteRange(offset: $0 * 1000, count: 1000), target: .memory(memory.base + $0 * 1000))
+      ReadRequest(
+        file: 0, range: ByteRange(offset: $0 * 1000, count: 1000), target: .memory(memory.base + $0 * 1000))
     }
     let statistics = try await ReadEngine(kernel: kernel).read(requests, files: [file])
     #expect(statistics.requestCount == 1)
@@ -123,7 +125,9 @@ import Testing
     let statistics = try await ReadEngine().read(requests, files: [file], tuning: tuning)
     #expect(statistics.requestCount < 100)
     for (index, request) in requests.enumerated() {
-      #expect(memory.base.load(fromByteOffset: 2 * index, as: UInt8.self) == sharedFiles.contents[4][request.range.offset])
+      #expect(
+        memory.base.load(fromByteOffset: 2 * index, as: UInt8.self)
+          == sharedFiles.contents[4][request.range.offset])
     }
   }
 
@@ -157,7 +161,8 @@ import Testing
     let reports = Locked<[Int]>([])
     let progress = ReadProgress(interval: .zero) { count in reports.change { $0.append(count) } }
     let memory = Memory(1 << 20)
-    let request = ReadRequest(file: 0, range: ByteRange(offset: 0, count: 1 << 20), target: .memory(memory.base))
+    let request = ReadRequest(
+      file: 0, range: ByteRange(offset: 0, count: 1 << 20), target: .memory(memory.base))
     var tuning = Tuning()
     tuning.access = .buffered
     tuning.blockByteCount = 64 << 10
@@ -181,7 +186,8 @@ import Testing
       tuning.queueDepth = Int.random(in: 1...300, using: &random)
       tuning.blockByteCount = 1 << Int.random(in: 0...40, using: &random)
       tuning.directBlockByteCount = Int.random(in: 1...(16 << 20), using: &random)
-      tuning.budgetByteCount = Int.random(in: -1...(1 << Int.random(in: 1...32, using: &random)), using: &random)
+      tuning.budgetByteCount = Int.random(
+        in: -1...(1 << Int.random(in: 1...32, using: &random)), using: &random)
       do throws(GraftError) {
         let layout = try StagingLayout(tuning)
         #expect(layout.byteCount <= tuning.budgetByteCount, "\(tuning)")
