@@ -73,8 +73,10 @@ package enum SafetensorsFormat: CheckpointFormat {
     isVisibleFile(entry) && entry.name.hasSuffix(fileSuffix)
   }
 
-  /// Writers in progress and file managers keep hidden files. What is no file in the end (a FIFO, a link that leads
-  /// nowhere) but is named as one is an error when it is opened, not passed over.
+  /// Whether a name is to be looked at: writers in progress and file managers keep hidden files.
+  ///
+  /// What is no file in the end (a FIFO, a link that leads nowhere) but is named as one is an error when it is opened, not
+  /// passed over.
   private static func isVisibleFile(_ entry: DirectoryEntry) -> Bool {
     !entry.name.hasPrefix(".") && entry.kind != .directory
   }
