@@ -63,7 +63,7 @@ package struct CheckpointCandidate: Sendable {
     path.split(separator: "/").last ?? ""
   }
 
-  /// Looks at a path: opens a file and reads its first bytes, or lists a folder. Never waits for a FIFO.
+  /// Looks at a path: opens a file and reads its first bytes, or lists a folder; never waits for a FIFO.
   ///
   /// - Throws: `notFound`, `permissionDenied`; `unsupported` for a FIFO, socket or device.
   package static func look(at path: String, limits: Limits) async throws(GraftError) -> CheckpointCandidate {

@@ -1,6 +1,6 @@
 package import GraftCore
 
-/// Writes a checkpoint: every leaf's spec is declared when the writer is made, then chunks come in any order, then `finish`.
+/// Writes a checkpoint: every leaf's spec is declared when the writer is made, then bytes come in any order, then `finish`.
 ///
 /// Nothing appears under the destination's name before ``finish()`` has returned; then all of it does. A writer that is
 /// dropped or told to ``abandon()`` removes what it wrote.
@@ -10,6 +10,9 @@ package protocol CheckpointWriter: Sendable {
 
   /// Writes bytes of a leaf; blocks, and may be called from many threads at once for different bytes.
   ///
+  /// Bytes may be written again as long as all calls for them give the same. No call may be under way when ``finish()`` is
+  /// called.
+  ///
   /// - Parameters:
   ///   - bytes: what to write, in the leaf's row-major order. They are used up when the call returns.
   ///   - leaf: the leaf's index in the order of declaration.
@@ -17,9 +20,25 @@ package protocol CheckpointWriter: Sendable {
   /// - Throws: ``GraftError`` of code `noSpace`, `ioFailed`, or `invalidArgument` for bytes past the leaf's end.
   func write(_ bytes: UnsafeRawBufferPointer, leaf: Int, byteOffset: Int) throws(GraftError)
 
-  /// Makes the checkpoint appear under its name, with everything on stable storage; an error where bytes are missing.
+  /// Makes the checkpoint appear under its name, with everything on stable storage.
+  ///
+  /// - Throws: `truncated` where bytes are missing, naming the leaves; one can then write them and finish again.
   func finish() async throws(GraftError)
 
   /// Gives up and removes what was written; does nothing after ``finish()``.
   func abandon()
+}
+
+extension CheckpointWriter {
+  /// Writes bytes of a leaf, as the requirement of this name does.
+  package func write(_ bytes: RawSpan, leaf: Int, byteOffset: Int) throws(GraftError) {
+    var failure: GraftError?
+    // The pointer is used only inside the closure.
+    unsafe bytes.withUnsafeBytes { buffer in
+      do throws(GraftError) { unsafe try write(buffer, leaf: leaf, byteOffset: byteOffset) } catch {
+        failure = error
+      }
+    }
+    if let failure { throw failure }
+  }
 }

@@ -16,7 +16,8 @@ package struct FormatRegistry: Sendable {
   ///
   /// - Throws: `notACheckpoint`, saying what was looked for, when no format recognises the path; else what its format says.
   @concurrent
-  package func open(_ path: String, options: OpenOptions = OpenOptions()) async throws(GraftError) -> Catalog {
+  package func open(_ path: String, options: OpenOptions = OpenOptions()) async throws(GraftError) -> Catalog
+  {
     let candidate = try await CheckpointCandidate.look(at: path, limits: options.limits)
     return try await format(of: candidate).open(candidate, options: options)
   }

@@ -44,7 +44,8 @@ struct SafetensorsFaults {
   /// The header is no JSON, or not the JSON that it has to be, at or inside the entry of a tensor when one is named.
   func json(_ error: JSONError, tensor name: String?) -> GraftError {
     guard let name else { return error.graftError(in: "the header", file: file, base: 8) }
-    var fault = error.graftError(in: "the header's entry of the tensor \(Self.quoted(name))", file: file, base: 8)
+    var fault = error.graftError(
+      in: "the header's entry of the tensor \(Self.quoted(name))", file: file, base: 8)
     fault.leaf = naming.path(of: name)
     return fault
   }
@@ -93,7 +94,8 @@ struct SafetensorsFaults {
   func unknownDType(_ dtype: String, tensor name: String, at offset: Int) -> GraftError {
     entry(
       name, .unsupported, "the tensor \(Self.quoted(name)) has a dtype that is not known", at: offset,
-      expected: "one of \(SafetensorsDType.names.map(\.name).joined(separator: ", "))", found: Self.quoted(dtype))
+      expected: "one of \(SafetensorsDType.names.map(\.name).joined(separator: ", "))",
+      found: Self.quoted(dtype))
   }
 
   func negative(_ field: String, _ value: Int, tensor name: String, at offset: Int) -> GraftError {
@@ -143,7 +145,8 @@ struct SafetensorsFaults {
 
   func sizeMismatch(_ name: String, spec: TensorSpec, range: ByteRange) -> GraftError {
     data(
-      name, .corrupt, "the data_offsets of the tensor \(Self.quoted(name)) do not fit its dtype and shape", range,
+      name, .corrupt, "the data_offsets of the tensor \(Self.quoted(name)) do not fit its dtype and shape",
+      range,
       expected: "\(spec.byteCount) bytes for \(spec)", found: "\(range.count) bytes")
   }
 
@@ -158,7 +161,8 @@ struct SafetensorsFaults {
 
   func insideAnother(_ name: String, other: String, _ range: ByteRange) -> GraftError {
     data(
-      name, .corrupt, "the empty tensor \(Self.quoted(name)) lies inside the tensor \(Self.quoted(other))", range)
+      name, .corrupt, "the empty tensor \(Self.quoted(name)) lies inside the tensor \(Self.quoted(other))",
+      range)
   }
 
   func fileEndsInside(_ name: String, _ range: ByteRange, lastByte: Int, byteCount: Int) -> GraftError {
@@ -183,7 +187,8 @@ struct SafetensorsFaults {
     remedy: String? = nil
   ) -> GraftError {
     GraftError(
-      code, message, file: file, range: ByteRange(offset: 8 + offset, count: 1), expected: expected, found: found,
+      code, message, file: file, range: ByteRange(offset: 8 + offset, count: 1), expected: expected,
+      found: found,
       remedy: remedy)
   }
 

@@ -23,7 +23,9 @@ package enum SafetensorsFormat: CheckpointFormat {
     case .folder(let entries):
       return entries.contains { isIndex($0) || isTensorFile($0) }
     case .file(let source, let head):
-      if candidate.name.hasSuffix(fileSuffix) || candidate.name.hasSuffix(SafetensorsIndex.nameSuffix) { return true }
+      if candidate.name.hasSuffix(fileSuffix) || candidate.name.hasSuffix(SafetensorsIndex.nameSuffix) {
+        return true
+      }
       // Hubs keep files under names that are digests, so that the bytes have to tell.
       guard head.count > SafetensorsHeader.lengthFieldByteCount,
         head[SafetensorsHeader.lengthFieldByteCount] == UInt8(ascii: "{")
@@ -71,8 +73,10 @@ package enum SafetensorsFormat: CheckpointFormat {
     isVisibleFile(entry) && entry.name.hasSuffix(fileSuffix)
   }
 
-  /// Writers in progress and file managers keep hidden files. What is no file in the end (a FIFO, a link that leads
-  /// nowhere) but is named as one is an error when it is opened, not passed over.
+  /// Whether a name is to be looked at: writers in progress and file managers keep hidden files.
+  ///
+  /// What is no file in the end (a FIFO, a link that leads nowhere) but is named as one is an error when it is opened, not
+  /// passed over.
   private static func isVisibleFile(_ entry: DirectoryEntry) -> Bool {
     !entry.name.hasPrefix(".") && entry.kind != .directory
   }
@@ -165,7 +169,10 @@ extension SafetensorsFormat {
           isFound[ordinal] = true
         } else {
           unlisted.append(
-            (name: tensor.name, shard: shard, listed: ordinals[Key(tensor.name)].map { index.tensors[$0].shard }))
+            (
+              name: tensor.name, shard: shard,
+              listed: ordinals[Key(tensor.name)].map { index.tensors[$0].shard }
+            ))
         }
       }
     }
@@ -174,7 +181,8 @@ extension SafetensorsFormat {
       throw Faults.joined(absent) { ordinal in
         let tensor = index.tensors[ordinal]
         return GraftError(
-          .corrupt, "the index lists the tensor \(SafetensorsFaults.quoted(tensor.name)), and its file lacks it",
+          .corrupt,
+          "the index lists the tensor \(SafetensorsFaults.quoted(tensor.name)), and its file lacks it",
           leaf: naming.path(of: tensor.name), file: files[tensor.shard].source.name,
           remedy: "the index \(TreePath.printable(indexName)) and its files are not of one checkpoint")
       }
@@ -182,7 +190,8 @@ extension SafetensorsFormat {
     if !unlisted.isEmpty {
       throw Faults.joined(unlisted) { tensor in
         GraftError(
-          .corrupt, "the tensor \(SafetensorsFaults.quoted(tensor.name)) is in a file where the index does not list it",
+          .corrupt,
+          "the tensor \(SafetensorsFaults.quoted(tensor.name)) is in a file where the index does not list it",
           leaf: naming.path(of: tensor.name), file: files[tensor.shard].source.name,
           expected: tensor.listed.map { "it in \(TreePath.printable(index.shards[$0])) alone" },
           remedy: "the index \(TreePath.printable(indexName)) and its files are not of one checkpoint")
@@ -195,7 +204,8 @@ extension SafetensorsFormat {
     /// How many failures an error carries.
     static let limit = 100
 
-    static func joined<Item>(_ items: [Item], total: Int? = nil, _ fault: (Item) -> GraftError) -> GraftError {
+    static func joined<Item>(_ items: [Item], total: Int? = nil, _ fault: (Item) -> GraftError) -> GraftError
+    {
       var faults = items.prefix(limit).map(fault)
       var first = faults.removeFirst()
       let total = total ?? items.count
@@ -248,7 +258,9 @@ struct ShardName: Hashable {
 
   /// Five digits, or more without a zero in front, as writers pad them.
   private static func number(_ text: Substring) -> Int? {
-    guard (5...9).contains(text.utf8.count), text.utf8.allSatisfy({ $0 >= 0x30 && $0 <= 0x39 }) else { return nil }
+    guard (5...9).contains(text.utf8.count), text.utf8.allSatisfy({ $0 >= 0x30 && $0 <= 0x39 }) else {
+      return nil
+    }
     return text.utf8.count == 5 || !text.hasPrefix("0") ? Int(text) : nil
   }
 }

@@ -50,7 +50,9 @@ extension SafetensorsHeader {
   ) throws(GraftError) -> Int {
     let faults = SafetensorsFaults(file: file, naming: .whole)
     guard head.count >= lengthFieldByteCount else { throw faults.lengthFieldCut(byteCount: fileByteCount) }
-    let claimed = head[..<lengthFieldByteCount].reversed().reduce(into: UInt64(0)) { $0 = $0 << 8 | UInt64($1) }
+    let claimed = head[..<lengthFieldByteCount].reversed().reduce(into: UInt64(0)) {
+      $0 = $0 << 8 | UInt64($1)
+    }
     guard claimed <= UInt64(limits.metadataByteCount) else {
       throw faults.headerTooLong(claimed, limit: limits.metadataByteCount)
     }
@@ -134,9 +136,12 @@ extension SafetensorsHeader {
         throw faults.hole(before: tensor.name, ByteRange(offset: end, count: begin - end))
       }
       if begin < end {
-        guard !tensor.range.isEmpty else { throw faults.insideAnother(tensor.name, other: previous, tensor.range) }
+        guard !tensor.range.isEmpty else {
+          throw faults.insideAnother(tensor.name, other: previous, tensor.range)
+        }
         throw faults.overlap(
-          tensor.name, with: previous, ByteRange(offset: begin, count: Swift.min(end, tensor.range.end) - begin))
+          tensor.name, with: previous,
+          ByteRange(offset: begin, count: Swift.min(end, tensor.range.end) - begin))
       }
       end = tensor.range.end
       previous = tensor.name
@@ -216,7 +221,9 @@ private struct HeaderParser: ~Escapable {
     try json.beginObject()
     while let text = try json.nextKey() {
       let key = json.string(text)
-      guard keys.insert(Key(key)).inserted else { throw faults.metadataKeyTwice(key, at: text.range.lowerBound) }
+      guard keys.insert(Key(key)).inserted else {
+        throw faults.metadataKeyTwice(key, at: text.range.lowerBound)
+      }
       let kind = try json.peekKind()
       guard kind == .string else { throw faults.metadataNoString(key, found: kind, at: json.offset) }
       result.append((key: key, value: try json.readString()))
@@ -282,7 +289,9 @@ private struct HeaderParser: ~Escapable {
     while try json.nextElement() {
       let extent = try json.readInteger()
       guard extent >= 0 else { throw faults.negative("shape", extent, tensor: name, at: offset) }
-      guard extents.count < limits.rank else { throw faults.rankTooLarge(tensor: name, limit: limits.rank, at: offset) }
+      guard extents.count < limits.rank else {
+        throw faults.rankTooLarge(tensor: name, limit: limits.rank, at: offset)
+      }
       extents.append(extent)
     }
     return Shape(Array(extents[...]))

@@ -70,7 +70,9 @@ package struct SafetensorsIndex: Sendable {
     try json.beginObject()
     while let key = try json.nextKey() {
       let name = json.string(key)
-      guard names.insert(Key(name)).inserted else { throw JSONError(.duplicateKey(name), at: key.range.lowerBound) }
+      guard names.insert(Key(name)).inserted else {
+        throw JSONError(.duplicateKey(name), at: key.range.lowerBound)
+      }
       let shard = try json.readString()
       if let last, last.name.utf8.elementsEqual(shard.utf8) {
         tensors.append((name: name, shard: last.index))
@@ -88,7 +90,8 @@ package struct SafetensorsIndex: Sendable {
 
   private mutating func parseMetadata(_ json: inout JSONReader) throws(JSONError) {
     guard try json.peekKind() == .object else { return try json.skipValue() }
-    for member in try json.readValue().members ?? [] where !["total_size", "total_parameters"].contains(member.key) {
+    for member in try json.readValue().members ?? []
+    where !["total_size", "total_parameters"].contains(member.key) {
       let text = member.value.text ?? String(decoding: member.value.encoded(), as: UTF8.self)
       metadata.append((key: member.key, value: text))
     }
@@ -104,6 +107,7 @@ package struct SafetensorsIndex: Sendable {
 
   /// Whether a name stands for a file of the same folder and nothing else.
   private static func isPlainName(_ name: String) -> Bool {
-    !name.isEmpty && name != "." && name != ".." && !name.utf8.contains(UInt8(ascii: "/")) && !name.utf8.contains(0)
+    !name.isEmpty && name != "." && name != ".." && !name.utf8.contains(UInt8(ascii: "/"))
+      && !name.utf8.contains(0)
   }
 }

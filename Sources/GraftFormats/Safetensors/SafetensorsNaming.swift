@@ -11,7 +11,11 @@ package enum SafetensorsNaming: Sendable {
   /// The path of the tensor with this name.
   package func path(of name: String) -> TreePath {
     switch self {
-    case .nested: TreePath(name.utf8.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false).map { Key(String(Substring($0))) })
+    case .nested:
+      TreePath(
+        name.utf8.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false).map {
+          Key(String(Substring($0)))
+        })
     case .whole: TreePath([Key(name)])
     }
   }

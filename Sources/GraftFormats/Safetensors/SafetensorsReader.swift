@@ -42,7 +42,8 @@ package enum SafetensorsReader {
 
   /// The catalog of several files, in their order; a tensor that is in two of them is an error that names both.
   package static func catalog(
-    of files: [(source: any ByteSource, header: SafetensorsHeader)], naming: SafetensorsNaming, limits: Limits,
+    of files: [(source: any ByteSource, header: SafetensorsHeader)], naming: SafetensorsNaming,
+    limits: Limits,
     metadata: [(key: String, value: String)] = []
   ) throws(GraftError) -> Catalog {
     var tree = SafetensorsTree(
@@ -60,7 +61,8 @@ package enum SafetensorsReader {
   /// The metadata of all files: what they agree on once, and what one says differently from an earlier one under the key
   /// with the file's name behind it, so that nothing is lost.
   private static func merged(
-    _ files: [(source: any ByteSource, header: SafetensorsHeader)], with metadata: [(key: String, value: String)]
+    _ files: [(source: any ByteSource, header: SafetensorsHeader)],
+    with metadata: [(key: String, value: String)]
   ) -> [(key: String, value: String)] {
     var result: [(key: String, value: String)] = []
     var values: [Key: String] = [:]
@@ -84,7 +86,9 @@ package enum SafetensorsReader {
   static func open(
     _ paths: [String], naming: SafetensorsNaming, limits: Limits
   ) async throws(GraftError) -> [(source: any ByteSource, header: SafetensorsHeader)] {
-    typealias Opened = (index: Int, file: Result<(source: any ByteSource, header: SafetensorsHeader), GraftError>)
+    typealias Opened = (
+      index: Int, file: Result<(source: any ByteSource, header: SafetensorsHeader), GraftError>
+    )
     let results = await withTaskGroup(of: Opened.self) { group in
       var results = [Result<(source: any ByteSource, header: SafetensorsHeader), GraftError>?](
         repeating: nil, count: paths.count)

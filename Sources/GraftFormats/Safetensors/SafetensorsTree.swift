@@ -85,7 +85,8 @@ struct SafetensorsTree {
     } else {
       index = nodes.count
       append(
-        Node(key: key, parent: parent, tensor: tensors.count - 1, isLeaf: false, hash: slot.hash), at: slot.index)
+        Node(key: key, parent: parent, tensor: tensors.count - 1, isLeaf: false, hash: slot.hash),
+        at: slot.index)
     }
     trail.append(index)
     return index
@@ -96,7 +97,8 @@ struct SafetensorsTree {
     let found = slots[slot.index]
     guard found == 0 else { throw collision(with: nodes[found].tensor) }
     append(
-      Node(key: key, parent: parent, tensor: tensors.count - 1, isLeaf: true, hash: slot.hash), at: slot.index)
+      Node(key: key, parent: parent, tensor: tensors.count - 1, isLeaf: true, hash: slot.hash), at: slot.index
+    )
   }
 
   /// The slot of the node with this key under `parent`, or the free one where it belongs.
@@ -142,7 +144,9 @@ struct SafetensorsTree {
 
   private func isEqual(_ a: Range<Int>, _ b: Range<Int>) -> Bool {
     guard a.count == b.count else { return false }
-    for offset in 0..<a.count where text[a.lowerBound + offset] != text[b.lowerBound + offset] { return false }
+    for offset in 0..<a.count where text[a.lowerBound + offset] != text[b.lowerBound + offset] {
+      return false
+    }
     return true
   }
 
@@ -159,7 +163,8 @@ struct SafetensorsTree {
         let (tensor, file) = tensors[node.tensor]
         trees[index] = .leaf(
           .tensor(
-            tensor.spec, Layout(contiguous: tensor.spec.shape, file: file, range: tensor.range), name: tensor.name))
+            tensor.spec, Layout(contiguous: tensor.spec.shape, file: file, range: tensor.range),
+            name: tensor.name))
         continue
       }
       var keys: [Key] = []
@@ -188,19 +193,22 @@ struct SafetensorsTree {
     let path = naming.path(of: one.tensor.name)
     if one.tensor.name.utf8.elementsEqual(other.tensor.name.utf8) {
       return GraftError(
-        .collision, "the tensor \(names.1) is in two files: \(TreePath.printable(files[other.file])) and this one",
+        .collision,
+        "the tensor \(names.1) is in two files: \(TreePath.printable(files[other.file])) and this one",
         leaf: path, file: files[one.file],
         remedy: "remove one of the files, or open the one that is meant by itself")
     }
     return GraftError(
-      .collision, "the tensors \(names.0) and \(names.1) cannot be in one tree: one is where the other has children",
+      .collision,
+      "the tensors \(names.0) and \(names.1) cannot be in one tree: one is where the other has children",
       leaf: path, file: files[one.file], remedy: "keep the names whole instead of splitting them at dots")
   }
 
   private func tooDeep() -> GraftError {
     let last = tensors[tensors.count - 1]
     return GraftError(
-      .limitExceeded, "the name of the tensor \(SafetensorsFaults.quoted(last.tensor.name)) has too many parts",
+      .limitExceeded,
+      "the name of the tensor \(SafetensorsFaults.quoted(last.tensor.name)) has too many parts",
       file: files[last.file], expected: "at most \(limits.nestingDepth) parts",
       remedy: "keep the names whole instead of splitting them at dots, or raise Limits.nestingDepth")
   }
