@@ -17,6 +17,8 @@ public struct Checkpoint: Sendable {
   public var tuning: Tuning
 
   package let catalog: Catalog
+  /// Whether names were kept whole, so that they are written whole again.
+  let isFlat: Bool
 
   /// Opens the checkpoint at `path`, whatever its format.
   ///
@@ -35,6 +37,7 @@ public struct Checkpoint: Sendable {
     self.path = path
     self.catalog = catalog
     self.tuning = tuning
+    isFlat = flat
     tree = catalog.tree.mapLeaves { .leaf($1.spec) }
   }
 
@@ -91,7 +94,8 @@ extension Checkpoint {
   /// Loads every leaf as it is stored.
   @concurrent
   public func load(
-    to destination: Destination = .host, tuning: Tuning? = nil, progress: (@Sendable (Progress) -> Void)? = nil
+    to destination: Destination = .host, tuning: Tuning? = nil,
+    progress: (@Sendable (Progress) -> Void)? = nil
   ) async throws(GraftError) -> Loaded {
     try await load(target { _, _ in .stored }, to: destination, tuning: tuning, progress: progress)
   }
@@ -105,7 +109,8 @@ extension Checkpoint {
     progress: (@Sendable (Progress) -> Void)? = nil
   ) async throws(GraftError) -> Loaded {
     try await load(
-      target(selecting: Selection([.select(PathPattern(pattern))])), partial: true, to: destination, tuning: tuning,
+      target(selecting: Selection([.select(PathPattern(pattern))])), partial: true, to: destination,
+      tuning: tuning,
       progress: progress)
   }
 

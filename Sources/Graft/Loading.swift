@@ -38,7 +38,8 @@ struct Loading {
         (tensors, read) = try await readIntoPool(remaining.plan)
         for (index, tensor) in zip(remaining.indices, tensors) { all[index] = tensor }
         notes.append(
-          "\(remaining.indices.count) leaves do not lie in one piece in a file and were read into memory, not mapped")
+          "\(remaining.indices.count) leaves do not lie in one piece in a file and were read into memory, not mapped"
+        )
       }
       reading = read
       tensors = all.map { tensor in
@@ -75,19 +76,23 @@ struct Loading {
     // The caller promised to keep the memory; the owner only stands where an owner must.
     let owner = CallersPromise()
     let tensors = zip(load.plan.results, places).map { result, place in
-      guard case .memory(let bytes) = place else { preconditionFailure("all places are in the caller's memory") }
+      guard case .memory(let bytes) = place else {
+        preconditionFailure("all places are in the caller's memory")
+      }
       return unsafe Tensor(spec: result.spec, owner: owner, bytes: UnsafeRawBufferPointer(bytes))
     }
     return (tensors, report)
   }
 
-  private static func places(of plan: Plan, in memory: Destination.CallerMemory) throws(GraftError) -> [Place] {
+  private static func places(of plan: Plan, in memory: Destination.CallerMemory) throws(GraftError) -> [Place]
+  {
     let layout = PackedLayout(plan)
     let bytes = unsafe memory.bytes
     guard layout.byteCount <= bytes.count else {
       throw GraftError(
         .insufficientMemory, "the memory that was given is too small for the result",
-        expected: "\(layout.byteCount) bytes", found: "\(bytes.count)", remedy: "ask the plan for its packedByteCount")
+        expected: "\(layout.byteCount) bytes", found: "\(bytes.count)",
+        remedy: "ask the plan for its packedByteCount")
     }
     guard UInt(bitPattern: bytes.baseAddress) % UInt(Destination.alignment) == 0 else {
       throw GraftError(
@@ -95,7 +100,8 @@ struct Loading {
         expected: "an address that is a multiple of \(Destination.alignment)")
     }
     return zip(plan.results, layout.offsets).map { result, offset in
-      unsafe .memory(UnsafeMutableRawBufferPointer(rebasing: bytes[offset..<(offset + result.spec.byteCount)]))
+      unsafe .memory(
+        UnsafeMutableRawBufferPointer(rebasing: bytes[offset..<(offset + result.spec.byteCount)]))
     }
   }
 }
@@ -111,7 +117,8 @@ extension LoadPlan {
     tree.forEachLeaf { path, outcome in
       switch outcome {
       case .read(let index):
-        leaves.append(LoadReport.Leaf(path: path, outcome: .loaded, byteCount: plan.results[index].spec.byteCount))
+        leaves.append(
+          LoadReport.Leaf(path: path, outcome: .loaded, byteCount: plan.results[index].spec.byteCount))
       case .string(let text):
         leaves.append(LoadReport.Leaf(path: path, outcome: .loaded, byteCount: text.utf8.count))
       case .kept(let tensor):
@@ -119,7 +126,9 @@ extension LoadPlan {
       case .placeholder: break  // listed below, with the bytes of every leaf under it
       }
     }
-    leaves += placeholders.map { LoadReport.Leaf(path: $0.path, outcome: .placeholder, byteCount: $0.byteCount) }
+    leaves += placeholders.map {
+      LoadReport.Leaf(path: $0.path, outcome: .placeholder, byteCount: $0.byteCount)
+    }
     leaves += omitted.map { LoadReport.Leaf(path: $0.path, outcome: .omitted, byteCount: $0.byteCount) }
     return leaves
   }

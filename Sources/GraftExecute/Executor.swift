@@ -37,7 +37,8 @@ package struct Executor: Sendable {
       case .writer:
         guard move.copy.isContiguous else {
           throw GraftError(
-            .unsupported, "a leaf that does not lie in one piece in its file cannot be written to another checkpoint",
+            .unsupported,
+            "a leaf that does not lie in one piece in its file cannot be written to another checkpoint",
             leaf: result.path, file: plan.files[move.chunk.file].path)
         }
       }
@@ -45,20 +46,24 @@ package struct Executor: Sendable {
     var report = ReadReport()
     var doneByteCount = 0
     let totalByteCount = plan.resultByteCount
-    var portion = Portion(plan: plan, places: places, layout: try StagingLayout(tuning), cost: CostModel(tuning))
+    var portion = Portion(
+      plan: plan, places: places, layout: try StagingLayout(tuning), cost: CostModel(tuning))
     while portion.fill() {
       let before = doneByteCount
       let readProgress = progress.map { progress in
         ReadProgress { completed in
           progress(
             Progress(
-              completedByteCount: Swift.min(before + completed, totalByteCount), totalByteCount: totalByteCount))
+              completedByteCount: Swift.min(before + completed, totalByteCount),
+              totalByteCount: totalByteCount))
         }
       }
       let files = try await open(portion.fileIndices)
       let placing = Placing(portion.windows)
       do throws(GraftError) {
-        let statistics = unsafe try await engine.read(portion.requests, files: files, tuning: tuning, progress: readProgress) {
+        let statistics = unsafe try await engine.read(
+          portion.requests, files: files, tuning: tuning, progress: readProgress
+        ) {
           (window, part, bytes) throws(GraftError) in unsafe try placing.place(window, part: part, bytes)
         }
         report.add(statistics, wantedByteCount: portion.wantedByteCount)
@@ -89,7 +94,8 @@ package struct Executor: Sendable {
     let move = plan.moves.first { move in
       guard move.chunk.file == fileIndex else { return false }
       let source = move.copy.sourceByteRange
-      return ByteRange(offset: move.chunk.range.offset + source.offset, count: source.count).intersection(range) != nil
+      return ByteRange(offset: move.chunk.range.offset + source.offset, count: source.count).intersection(
+        range) != nil
     }
     var error = error
     error.leaf = move.map { plan.results[$0.result].path }

@@ -46,7 +46,9 @@ final class Placing: Sendable {
   private static func place(
     _ copy: StridedCopy, from source: UnsafeRawBufferPointer, into destination: UnsafeMutableRawBufferPointer
   ) {
-    let result = unsafe withUnsafeTemporaryAllocation(of: graft_copy_axis.self, capacity: copy.dimensions.count) {
+    let result = unsafe withUnsafeTemporaryAllocation(
+      of: graft_copy_axis.self, capacity: copy.dimensions.count
+    ) {
       axes -> CInt in
       for (index, dimension) in copy.dimensions.enumerated() {
         unsafe axes[index] = graft_copy_axis(

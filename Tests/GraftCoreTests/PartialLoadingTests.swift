@@ -52,32 +52,50 @@ import Testing
 
   @RowBuilder static var rows: [Row] {
     Row(name: "everything as stored", change: { _ in }, bytes: whole)
-    Row(name: "a placeholder keeps its place and is not read", change: { $0["params"]["l0"]["kernel"] = .placeholder }, bytes: whole - 32)
+    Row(
+      name: "a placeholder keeps its place and is not read",
+      change: { $0["params"]["l0"]["kernel"] = .placeholder }, bytes: whole - 32)
     Row(name: "placeholders in a list", change: { $0["opt"] = [.placeholder, .stored] }, bytes: whole - 12)
     Row(
       name: "a stored leaf that is not mentioned", change: { $0["params"]["l0"] = ["kernel": .stored] },
       code: .structureMismatch, leaf: "params/l0/bias", says: "pass partial: true")
-    Row(name: "a stored leaf that is not mentioned", change: { $0["params"]["l0"] = ["kernel": .stored] }, partial: true, bytes: whole - 16)
+    Row(
+      name: "a stored leaf that is not mentioned", change: { $0["params"]["l0"] = ["kernel": .stored] },
+      partial: true, bytes: whole - 16)
     Row(
       name: "a stored subtree that is not mentioned", change: { $0 = ["step": .stored] },
-      code: .structureMismatch, leaf: "params", says: "a dictionary of 1 child that the target does not mention")
-    Row(name: "a stored subtree that is not mentioned", change: { $0 = ["step": .stored] }, partial: true, bytes: 8)
+      code: .structureMismatch, leaf: "params",
+      says: "a dictionary of 1 child that the target does not mention")
+    Row(
+      name: "a stored subtree that is not mentioned", change: { $0 = ["step": .stored] }, partial: true,
+      bytes: 8)
     Row(
       name: "a wanted leaf that is missing", change: { $0["params"]["l0"]["kernal"] = .stored },
       code: .leafNotFound, leaf: "params/l0/kernal", says: "Did you mean kernel?")
     Row(
-      name: "a wanted leaf that is missing", change: { $0["params"]["l0"]["kernal"] = .stored }, partial: true,
+      name: "a wanted leaf that is missing", change: { $0["params"]["l0"]["kernal"] = .stored },
+      partial: true,
       code: .leafNotFound, leaf: "params/l0/kernal", says: "Did you mean kernel?")
     Row(
-      name: "a wanted subtree that is missing names its leaves", change: { $0["ema"] = ["l9": ["zzz": .stored]] }, partial: true,
+      name: "a wanted subtree that is missing names its leaves",
+      change: { $0["ema"] = ["l9": ["zzz": .stored]] }, partial: true,
       code: .leafNotFound, leaf: "ema/l9/zzz", says: ".keep(tensor)")
-    Row(name: "a placeholder that is missing", change: { $0["ema"] = .placeholder }, code: .leafNotFound, leaf: "ema", says: "partial: true")
-    Row(name: "a placeholder that is missing", change: { $0["ema"] = .placeholder }, partial: true, bytes: whole)
+    Row(
+      name: "a placeholder that is missing", change: { $0["ema"] = .placeholder }, code: .leafNotFound,
+      leaf: "ema", says: "partial: true")
+    Row(
+      name: "a placeholder that is missing", change: { $0["ema"] = .placeholder }, partial: true, bytes: whole
+    )
     Row(
       name: "a placeholder over a subtree", change: { $0["opt"] = .placeholder },
-      code: .structureMismatch, leaf: "opt", says: "a placeholder where the checkpoint has a list of 2 children. In leaf opt. Pass partial: true")
-    Row(name: "a placeholder over a subtree", change: { $0["opt"] = .placeholder }, partial: true, bytes: whole - 24)
-    Row(name: "stored over a subtree", change: { $0["params"] = .stored }, code: .structureMismatch, leaf: "params", says: "partial: true")
+      code: .structureMismatch, leaf: "opt",
+      says: "a placeholder where the checkpoint has a list of 2 children. In leaf opt. Pass partial: true")
+    Row(
+      name: "a placeholder over a subtree", change: { $0["opt"] = .placeholder }, partial: true,
+      bytes: whole - 24)
+    Row(
+      name: "stored over a subtree", change: { $0["params"] = .stored }, code: .structureMismatch,
+      leaf: "params", says: "partial: true")
     Row(name: "stored over a subtree", change: { $0["params"] = .stored }, partial: true, bytes: whole)
     Row(
       name: "a list of another length", change: { $0["opt"] = [.stored] },
@@ -87,23 +105,35 @@ import Testing
       code: .structureMismatch, leaf: "opt", says: "Expected 1 elements, found 2.")
     Row(
       name: "a dictionary for a list", change: { $0["opt"] = ["0": .stored, "1": .stored] },
-      code: .structureMismatch, leaf: "opt", says: "a dictionary of 2 children where the checkpoint has a list of 2 children")
+      code: .structureMismatch, leaf: "opt",
+      says: "a dictionary of 2 children where the checkpoint has a list of 2 children")
     Row(
       name: "a dictionary for a list", change: { $0["opt"] = ["0": .stored, "1": .stored] }, partial: true,
       code: .structureMismatch, leaf: "opt", says: "where the checkpoint has a list")
     Row(
       name: "a subtree for a leaf", change: { $0["step"] = ["a": .stored] },
       code: .structureMismatch, leaf: "step", says: "a dictionary of 1 child where the checkpoint has a leaf")
-    Row(name: "a tuple for a list", change: { $0["opt"] = .tuple([.stored, .placeholder]) }, bytes: whole - 12)
+    Row(
+      name: "a tuple for a list", change: { $0["opt"] = .tuple([.stored, .placeholder]) }, bytes: whole - 12)
     Row(
       name: "a named tuple for a dictionary",
-      change: { $0["params"]["l0"] = .namedTuple([(key: "kernel", value: .stored), (key: "bias", value: .stored)]) }, bytes: whole)
-    Row(name: "an empty target", change: { $0 = [:] }, code: .structureMismatch, leaf: "params", says: "does not mention")
+      change: {
+        $0["params"]["l0"] = .namedTuple([(key: "kernel", value: .stored), (key: "bias", value: .stored)])
+      }, bytes: whole)
+    Row(
+      name: "an empty target", change: { $0 = [:] }, code: .structureMismatch, leaf: "params",
+      says: "does not mention")
     Row(name: "an empty target", change: { $0 = [:] }, partial: true, bytes: 0)
-    Row(name: "None for a tensor", change: { $0["step"] = .empty }, code: .structureMismatch, leaf: "step", says: "Ask for .placeholder")
-    Row(name: "None for a subtree", change: { $0["params"] = .empty }, partial: true, code: .structureMismatch, leaf: "params", says: "an empty node")
+    Row(
+      name: "None for a tensor", change: { $0["step"] = .empty }, code: .structureMismatch, leaf: "step",
+      says: "Ask for .placeholder")
+    Row(
+      name: "None for a subtree", change: { $0["params"] = .empty }, partial: true, code: .structureMismatch,
+      leaf: "params", says: "an empty node")
     Row(name: "a leaf for None", change: { $0["nothing"] = .stored }, bytes: whole)
-    Row(name: "the right spec", change: { $0["params"]["l0"]["kernel"] = .spec(.float32, [2, 4]) }, bytes: whole)
+    Row(
+      name: "the right spec", change: { $0["params"]["l0"]["kernel"] = .spec(.float32, [2, 4]) }, bytes: whole
+    )
     Row(
       name: "another shape", change: { $0["params"]["l0"]["kernel"] = .spec(.float32, [4, 4]) },
       code: .shapeMismatch, leaf: "params/l0/kernel", says: "Expected float32[4, 4], found float32[2, 4].")
@@ -113,15 +143,26 @@ import Testing
     Row(
       name: "another shape for a scalar", change: { $0["step"] = .spec(.int64, [1]) },
       code: .shapeMismatch, leaf: "step", says: "found int64[]")
-    Row(name: "a tensor for a string", change: { $0["name"] = .spec(.int64, []) }, code: .dtypeMismatch, leaf: "name", says: "found a string")
-    Row(name: "a string for a tensor", change: { $0["step"] = .spec(.string) }, code: .dtypeMismatch, leaf: "step", says: "Expected a string")
-    Row(name: "a slice reads its rows", change: { $0["params"]["l0"]["kernel"] = .slice(1) }, bytes: whole - 16)
+    Row(
+      name: "a tensor for a string", change: { $0["name"] = .spec(.int64, []) }, code: .dtypeMismatch,
+      leaf: "name", says: "found a string")
+    Row(
+      name: "a string for a tensor", change: { $0["step"] = .spec(.string) }, code: .dtypeMismatch,
+      leaf: "step", says: "Expected a string")
+    Row(
+      name: "a slice reads its rows", change: { $0["params"]["l0"]["kernel"] = .slice(1) }, bytes: whole - 16)
     Row(
       name: "a slice out of bounds", change: { $0["params"]["l0"]["kernel"] = .slice(0..<2, 4) },
       code: .shapeMismatch, leaf: "params/l0/kernel", says: "index 4 on axis 1")
-    Row(name: "a slice of a string", change: { $0["name"] = .slice(0) }, code: .invalidArgument, leaf: "name", says: "A string has no slice")
-    Row(name: "a slice of a subtree", change: { $0["params"] = .slice(0) }, partial: true, code: .structureMismatch, leaf: "params")
-    Row(name: "a key written twice", change: { $0 = ["a": .stored, "a": .stored] }, partial: true, code: .collision, leaf: "(root)", says: "key a comes twice")
+    Row(
+      name: "a slice of a string", change: { $0["name"] = .slice(0) }, code: .invalidArgument, leaf: "name",
+      says: "A string has no slice")
+    Row(
+      name: "a slice of a subtree", change: { $0["params"] = .slice(0) }, partial: true,
+      code: .structureMismatch, leaf: "params")
+    Row(
+      name: "a key written twice", change: { $0 = ["a": .stored, "a": .stored] }, partial: true,
+      code: .collision, leaf: "(root)", says: "key a comes twice")
   }
 
   @Test(arguments: rows) func `each row of the table holds`(row: Row) throws {
@@ -134,8 +175,12 @@ import Testing
       #expect(load.tree.kind == target.kind)
       let skipped = (load.omitted + load.placeholders).reduce(0) { $0 + $1.byteCount }
       if !row.name.contains("slice") {
-        let strings = load.tree.leaves.reduce(0) { if case .string(let text) = $1.leaf { $0 + text.utf8.count } else { $0 } }
-        #expect(load.plan.resultByteCount + strings + skipped == Self.whole + 4, "every byte is loaded or accounted for")
+        let strings = load.tree.leaves.reduce(0) {
+          if case .string(let text) = $1.leaf { $0 + text.utf8.count } else { $0 }
+        }
+        #expect(
+          load.plan.resultByteCount + strings + skipped == Self.whole + 4,
+          "every byte is loaded or accounted for")
       }
     } catch {
       #expect(error.code == row.code, "\(error)")
@@ -160,7 +205,9 @@ import Testing
     target["params"]["l0"]["bias"] = .keep(tensor)
     let load = try LoadPlan(target, from: Self.catalog, partial: false)
     guard case .kept = load.tree["ema"].leaf else { Issue.record("the missing leaf was not kept"); return }
-    guard case .read = load.tree["params"]["l0"]["bias"].leaf else { Issue.record("the stored leaf was not read"); return }
+    guard case .read = load.tree["params"]["l0"]["bias"].leaf else {
+      Issue.record("the stored leaf was not read"); return
+    }
     target["params"]["l0"]["kernel"] = .keep(tensor)
     #expect(throws: GraftError.self) { try LoadPlan(target, from: Self.catalog, partial: false) }
   }

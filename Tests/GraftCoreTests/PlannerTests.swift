@@ -36,7 +36,8 @@ private struct RandomCase {
   var slice: TensorSlice
 
   init(using generator: inout SeededGenerator) {
-    let dtype = [DType.uint8, .bfloat16, .float32, .complex128, .int4, .float6E2M3FN].randomElement(using: &generator)!
+    let dtype = [DType.uint8, .bfloat16, .float32, .complex128, .int4, .float6E2M3FN].randomElement(
+      using: &generator)!
     let rank = Int.random(in: 0...4, using: &generator)
     let extents = (0..<rank).map { _ in Int.random(in: 0...7, using: &generator) }
     spec = TensorSpec(dtype, Shape(extents))
@@ -65,7 +66,8 @@ private struct RandomCase {
     var generator = SeededGenerator(seed: seed)
     for round in 0..<250 {
       let random = RandomCase(using: &generator)
-      let context: Comment = "seed \(seed), round \(round): \(random.spec), chunks \(random.chunkShape), slice [\(random.slice)]"
+      let context: Comment =
+        "seed \(seed), round \(round): \(random.spec), chunks \(random.chunkShape), slice [\(random.slice)]"
       let bits = random.spec.dtype.bitWidth
       let whole = (0..<random.spec.byteCount + 1).map { _ in UInt8.random(in: 0...255, using: &generator) }
 
@@ -78,7 +80,9 @@ private struct RandomCase {
       for chunk in 0..<chunkCount {
         let chunkIndex = unravel(chunk, grid)
         for inner in 0..<chunkSpec.elementCount {
-          let index = zip(zip(chunkIndex, random.chunkShape), unravel(inner, random.chunkShape.extents)).map { $0.0 * $0.1 + $1 }
+          let index = zip(zip(chunkIndex, random.chunkShape), unravel(inner, random.chunkShape.extents)).map {
+            $0.0 * $0.1 + $1
+          }
           guard zip(index, random.spec.shape).allSatisfy({ $0 < $1 }) else { continue }
           let value = element(whole, zip(index, strides).reduce(0) { $0 + $1.0 * $1.1 }, bits: bits)
           for (offset, bit) in value.enumerated() {
@@ -110,11 +114,14 @@ private struct RandomCase {
         move.copy.forEachWindow(limit: limit, cost: cost) { window in
           let range = window.sourceByteRange
           #expect(range.count <= limit, context)
-          naiveApply(window.rebasedToWindow, from: Array(chunk[range.offset..<range.end]), to: &throughWindows)
+          naiveApply(
+            window.rebasedToWindow, from: Array(chunk[range.offset..<range.end]), to: &throughWindows)
         }
       }
       #expect(throughWindows == loaded, context)
-      #expect(plan.moves.reduce(0) { $0 + ($1.copy.unit == .byte ? $1.copy.copiedCount * 8 : $1.copy.copiedCount) } == resultSpec.elementCount * bits, context)
+      #expect(
+        plan.moves.reduce(0) { $0 + ($1.copy.unit == .byte ? $1.copy.copiedCount * 8 : $1.copy.copiedCount) }
+          == resultSpec.elementCount * bits, context)
 
       // The oracle: resolve the slice index by index as Python does.
       let picked = pythonIndices(random.slice, random.spec.shape)
@@ -132,7 +139,8 @@ private struct RandomCase {
     let spec = TensorSpec(.float32, [4, 8])
     var planner = Planner()
     _ = try planner.add(
-      "a", spec, Layout(contiguous: spec.shape, file: 0, range: ByteRange(offset: 100, count: spec.byteCount)))
+      "a", spec, Layout(contiguous: spec.shape, file: 0, range: ByteRange(offset: 100, count: spec.byteCount))
+    )
     let plan = planner.plan()
     #expect(plan.moves.count == 1)
     #expect(plan.moves[0].copy.isContiguous)
@@ -159,13 +167,19 @@ private struct RandomCase {
       unit: .byte, runCount: 100, sourceOffset: 0, destinationOffset: 0,
       dimensions: [StridedCopy.Dimension(count: 10, sourceStride: 1_000, destinationStride: 100)])
     var windows: [ByteRange] = []
-    copy.forEachWindow(limit: 1 << 20, cost: CostModel(requestByteCount: 899)) { windows.append($0.sourceByteRange) }
+    copy.forEachWindow(limit: 1 << 20, cost: CostModel(requestByteCount: 899)) {
+      windows.append($0.sourceByteRange)
+    }
     #expect(windows.count == 10)
     windows = []
-    copy.forEachWindow(limit: 1 << 20, cost: CostModel(requestByteCount: 900)) { windows.append($0.sourceByteRange) }
+    copy.forEachWindow(limit: 1 << 20, cost: CostModel(requestByteCount: 900)) {
+      windows.append($0.sourceByteRange)
+    }
     #expect(windows == [ByteRange(offset: 0, count: 9_100)])
     windows = []
-    copy.forEachWindow(limit: 3_500, cost: CostModel(requestByteCount: 900)) { windows.append($0.sourceByteRange) }
+    copy.forEachWindow(limit: 3_500, cost: CostModel(requestByteCount: 900)) {
+      windows.append($0.sourceByteRange)
+    }
     #expect(windows.map(\.count) == [3_100, 3_100, 1_100])
   }
 }

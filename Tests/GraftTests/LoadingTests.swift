@@ -9,12 +9,17 @@ struct HandMadeFile {
   let dataOffset: Int
 
   /// Writes tensors one after another, `data` in the order of `tensors`.
-  init(_ tensors: [(name: String, dtype: String, shape: [Int], data: [UInt8])], in folder: TemporaryFolder, name: String = "model.safetensors") throws {
+  init(
+    _ tensors: [(name: String, dtype: String, shape: [Int], data: [UInt8])], in folder: TemporaryFolder,
+    name: String = "model.safetensors"
+  ) throws {
     var entries: [String] = []
     var data: [UInt8] = []
     for tensor in tensors {
       let shape = tensor.shape.map(String.init).joined(separator: ",")
-      entries.append("\"\(tensor.name)\":{\"dtype\":\"\(tensor.dtype)\",\"shape\":[\(shape)],\"data_offsets\":[\(data.count),\(data.count + tensor.data.count)]}")
+      entries.append(
+        "\"\(tensor.name)\":{\"dtype\":\"\(tensor.dtype)\",\"shape\":[\(shape)],\"data_offsets\":[\(data.count),\(data.count + tensor.data.count)]}"
+      )
       data += tensor.data
     }
     let header = Array("{\(entries.joined(separator: ","))}".utf8)
@@ -88,12 +93,16 @@ func bytes<T>(_ values: [T]) -> [UInt8] { values.withUnsafeBytes { Array($0) } }
     await #expect(throws: GraftError.self) { try await checkpoint.load(matching: "layers/*/weigth") }
   }
 
-  @Test(arguments: [("0:2", [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]), (":,2", [2, 8, 14, 20]), ("::-1,::5", [18, 23, 12, 17, 6, 11, 0, 5])])
+  @Test(arguments: [
+    ("0:2", [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]), (":,2", [2, 8, 14, 20]),
+    ("::-1,::5", [18, 23, 12, 17, 6, 11, 0, 5]),
+  ])
   func `a slice of a leaf has the elements that NumPy gives`(slice: String, expected: [Int]) async throws {
     let checkpoint = try await Checkpoint(at: file.path)
     let loaded = try await checkpoint.load(
       ["layers": ["0": ["weight": .slice(TensorSlice(parsing: slice))]]], partial: true)
-    #expect(try loaded.tree["layers"]["0"]["weight"].tensor.array(as: Float.self) == expected.map { weight[$0] })
+    #expect(
+      try loaded.tree["layers"]["0"]["weight"].tensor.array(as: Float.self) == expected.map { weight[$0] })
   }
 
   @Test func `columns of a large leaf are placed whatever the budget`() async throws {
@@ -102,7 +111,8 @@ func bytes<T>(_ values: [T]) -> [UInt8] { values.withUnsafeBytes { Array($0) } }
       var tuning = Tuning()
       tuning.budgetByteCount = budget
       let loaded = try await checkpoint.load(
-        ["layers": ["1": ["big": .slice(.all, .strided(from: 3, to: 900, by: 7))]]], partial: true, tuning: tuning)
+        ["layers": ["1": ["big": .slice(.all, .strided(from: 3, to: 900, by: 7))]]], partial: true,
+        tuning: tuning)
       let expected = (0..<300).flatMap { row in stride(from: 3, to: 900, by: 7).map { big[row * 1000 + $0] } }
       #expect(try loaded.tree["layers"]["1"]["big"].tensor.array(as: UInt16.self) == expected)
       #expect(loaded.report.reading.peakStagingByteCount <= budget)
@@ -121,9 +131,13 @@ func bytes<T>(_ values: [T]) -> [UInt8] { values.withUnsafeBytes { Array($0) } }
   @Test func `a mapped load reads what cannot be a view, and says so`() async throws {
     let checkpoint = try await Checkpoint(at: file.path)
     let loaded = try await checkpoint.load(
-      ["layers": ["0": ["weight": .slice(.all, 2)], "1": ["big": .slice(10..<20)]]], partial: true, to: .mapped)
-    #expect(try loaded.tree["layers"]["0"]["weight"].tensor.array(as: Float.self) == [2, 8, 14, 20].map { weight[$0] })
-    #expect(try loaded.tree["layers"]["1"]["big"].tensor.array(as: UInt16.self) == Array(big[10_000..<20_000]))
+      ["layers": ["0": ["weight": .slice(.all, 2)], "1": ["big": .slice(10..<20)]]], partial: true,
+      to: .mapped)
+    #expect(
+      try loaded.tree["layers"]["0"]["weight"].tensor.array(as: Float.self)
+        == [2, 8, 14, 20].map { weight[$0] })
+    #expect(
+      try loaded.tree["layers"]["1"]["big"].tensor.array(as: UInt16.self) == Array(big[10_000..<20_000]))
     #expect(loaded.report.notes.count == 1)
     #expect(loaded.report.reading.bytesWanted == 16)
   }
@@ -139,7 +153,9 @@ func bytes<T>(_ values: [T]) -> [UInt8] { values.withUnsafeBytes { Array($0) } }
     #expect(try weights.array(as: Float.self) == weight)
     #expect(memory.bindMemory(to: Float.self)[1] == weight[1])
     let less = UnsafeMutableRawBufferPointer(rebasing: memory[..<(byteCount - 1)])
-    let error = await #expect(throws: GraftError.self) { try await checkpoint.load(target, to: .memory(less)) }
+    let error = await #expect(throws: GraftError.self) {
+      try await checkpoint.load(target, to: .memory(less))
+    }
     #expect(error?.code == .insufficientMemory)
   }
 
@@ -165,7 +181,9 @@ func bytes<T>(_ values: [T]) -> [UInt8] { values.withUnsafeBytes { Array($0) } }
     let checkpoint = try await Checkpoint(at: file.path)
     let last = Last()
     _ = try await checkpoint.load(progress: { last.value = $0 })
-    #expect(last.value == Progress(completedByteCount: 600_104, totalByteCount: 600_104) || last.value?.fraction == 1)
+    #expect(
+      last.value == Progress(completedByteCount: 600_104, totalByteCount: 600_104)
+        || last.value?.fraction == 1)
     #expect(last.value?.totalByteCount == 600_104)
   }
 

@@ -21,12 +21,17 @@ package enum NearName {
     var found: [(distance: Int, name: String)] = []
     for candidate in candidates.prefix(candidateLimit) {
       let other = Array(candidate.utf8.prefix(256))
-      var distance = abs(other.count - wanted.count) > limit ? limit + 1 : editDistance(wanted, other, limit: limit)
-      if distance > limit, !other.isEmpty, isTail(other, of: wanted) || isTail(wanted, of: other) { distance = limit }
+      var distance =
+        abs(other.count - wanted.count) > limit ? limit + 1 : editDistance(wanted, other, limit: limit)
+      if distance > limit, !other.isEmpty, isTail(other, of: wanted) || isTail(wanted, of: other) {
+        distance = limit
+      }
       guard distance <= limit else { continue }
       found.append((distance, candidate))
       // Keep the list short while it grows; sorting is stable enough for three names.
-      if found.count > 64 { found = Array(found.sorted { ($0.distance, $0.name) < ($1.distance, $1.name) }.prefix(offerLimit)) }
+      if found.count > 64 {
+        found = Array(found.sorted { ($0.distance, $0.name) < ($1.distance, $1.name) }.prefix(offerLimit))
+      }
     }
     return found.sorted { ($0.distance, $0.name) < ($1.distance, $1.name) }.prefix(offerLimit).map(\.name)
   }

@@ -99,7 +99,8 @@ extension TensorSlice: CustomStringConvertible {
 
   private static func axis(_ part: Substring, in text: String) throws(GraftError) -> AxisSlice {
     let wrong = GraftError(
-      .invalidArgument, "the part '\(TreePath.printable(String(part)))' of the slice '\(TreePath.printable(text))' is no index or range",
+      .invalidArgument,
+      "the part '\(TreePath.printable(String(part)))' of the slice '\(TreePath.printable(text))' is no index or range",
       remedy: "write a slice as Python does, for example 0:4,:,7")
     if part == "..." { return .rest }
     let fields = part.split(separator: ":", omittingEmptySubsequences: false).map(\.trimmed)

@@ -41,7 +41,8 @@ extension LoadPlan {
       throw first
     }
     self.init(
-      tree: tree, plan: resolver.planner.plan(), omitted: resolver.omitted, placeholders: resolver.placeholders)
+      tree: tree, plan: resolver.planner.plan(), omitted: resolver.omitted,
+      placeholders: resolver.placeholders)
   }
 }
 
@@ -62,13 +63,16 @@ private struct Resolver {
   var omitted: [(path: TreePath, byteCount: Int)] = []
   var placeholders: [(path: TreePath, byteCount: Int)] = []
 
-  mutating func resolve(_ target: Tree<Target>, _ stored: Tree<StoredLeaf>, at path: TreePath) -> Tree<Outcome> {
+  mutating func resolve(_ target: Tree<Target>, _ stored: Tree<StoredLeaf>, at path: TreePath) -> Tree<
+    Outcome
+  > {
     switch (target.node, stored.node) {
     case (.leaf(let wanted), .leaf(let leaf)):
       return resolveLeaf(wanted, leaf, at: path)
     case (.leaf(let wanted), _):
       return resolveLeaf(wanted, overSubtree: stored, at: path)
-    case (.dictionary(let targets), .dictionary(let children)), (.dictionary(let targets), .namedTuple(_, let children)):
+    case (.dictionary(let targets), .dictionary(let children)),
+      (.dictionary(let targets), .namedTuple(_, let children)):
       return Tree(.dictionary(resolveFields(targets, children, at: path)))
     case (.namedTuple(let type, let targets), .dictionary(let children)),
       (.namedTuple(let type, let targets), .namedTuple(_, let children)):
@@ -81,7 +85,8 @@ private struct Resolver {
     default:
       fail(
         GraftError(
-          .structureMismatch, "the target has \(target.nodeName) where the checkpoint has \(stored.nodeName)", leaf: path,
+          .structureMismatch, "the target has \(target.nodeName) where the checkpoint has \(stored.nodeName)",
+          leaf: path,
           remedy: target.kind == .empty
             ? "ask for .placeholder to leave it out"
             : "print the checkpoint's tree, and give the target the same structure there"))
@@ -89,7 +94,9 @@ private struct Resolver {
     }
   }
 
-  private mutating func resolveLeaf(_ target: Target, _ stored: StoredLeaf, at path: TreePath) -> Tree<Outcome> {
+  private mutating func resolveLeaf(_ target: Target, _ stored: StoredLeaf, at path: TreePath) -> Tree<
+    Outcome
+  > {
     if target.isPlaceholder {
       placeholders.append((path, stored.byteCount))
       return .leaf(.placeholder)
@@ -99,10 +106,13 @@ private struct Resolver {
       if let expected = target.expected, expected != .string {
         fail(
           GraftError(
-            .dtypeMismatch, "the leaf is a string, not a tensor", leaf: path, expected: "\(expected)", found: "a string",
+            .dtypeMismatch, "the leaf is a string, not a tensor", leaf: path, expected: "\(expected)",
+            found: "a string",
             remedy: "ask for .stored"))
       } else if let slice = target.slice {
-        fail(GraftError(.invalidArgument, "a string has no slice [\(slice)]", leaf: path, remedy: "ask for .stored"))
+        fail(
+          GraftError(
+            .invalidArgument, "a string has no slice [\(slice)]", leaf: path, remedy: "ask for .stored"))
       }
       return .leaf(.string(text))
     case .tensor(let spec, let layout, _):
@@ -123,7 +133,8 @@ private struct Resolver {
     guard let expected, expected != .tensor(found) else { return }
     guard let wanted = expected.tensor else {
       throw GraftError(
-        .dtypeMismatch, "the leaf is a tensor, not a string", leaf: path, expected: "a string", found: "\(found)",
+        .dtypeMismatch, "the leaf is a tensor, not a string", leaf: path, expected: "a string",
+        found: "\(found)",
         remedy: "ask for .stored")
     }
     if wanted.shape != found.shape {
@@ -134,7 +145,8 @@ private struct Resolver {
     }
     throw GraftError(
       .dtypeMismatch, "the stored tensor has another dtype than the target asks for", leaf: path,
-      expected: "\(wanted)", found: "\(found)", remedy: "ask for \(found.dtype); tensors are never cast silently")
+      expected: "\(wanted)", found: "\(found)",
+      remedy: "ask for \(found.dtype); tensors are never cast silently")
   }
 
   private mutating func resolveLeaf(
@@ -149,7 +161,8 @@ private struct Resolver {
       let what = target.isPlaceholder ? "a placeholder" : "a leaf"
       fail(
         GraftError(
-          .structureMismatch, "the target has \(what) where the checkpoint has \(stored.nodeName)", leaf: path,
+          .structureMismatch, "the target has \(what) where the checkpoint has \(stored.nodeName)",
+          leaf: path,
           remedy: plain
             ? "pass partial: true to let it stand for the whole subtree, or mention each of its leaves"
             : "mention the leaves of the subtree"))
@@ -188,7 +201,8 @@ private struct Resolver {
     guard targets.count == children.count else {
       fail(
         GraftError(
-          .structureMismatch, "the target's \(kind.rawValue) has another length than the checkpoint's", leaf: path,
+          .structureMismatch, "the target's \(kind.rawValue) has another length than the checkpoint's",
+          leaf: path,
           expected: "\(targets.count) elements", found: "\(children.count)",
           remedy: "give the target \(children.count) elements, .placeholder for those that are not wanted"))
       return []
@@ -208,7 +222,8 @@ private struct Resolver {
     }
     fail(
       GraftError(
-        .structureMismatch, "the checkpoint has \(stored.nodeName) that the target does not mention", leaf: path,
+        .structureMismatch, "the checkpoint has \(stored.nodeName) that the target does not mention",
+        leaf: path,
         remedy: "mention it as .placeholder, or pass partial: true to load only what the target mentions"))
   }
 
@@ -232,7 +247,8 @@ private struct Resolver {
         if partial { return .leaf(.placeholder) }
         fail(
           GraftError(
-            .leafNotFound, "the target has a placeholder for a leaf that the checkpoint lacks", leaf: leafPath,
+            .leafNotFound, "the target has a placeholder for a leaf that the checkpoint lacks",
+            leaf: leafPath,
             remedy: nearName(leafPath, siblings) ?? "drop it from the target, or pass partial: true"))
         return .empty
       }
@@ -274,7 +290,8 @@ extension Tree {
     case .leaf: "a leaf"
     case .empty: "an empty node"
     case .fault: "a fault"
-    default: childCount == 1 ? "a \(kind.rawValue) of 1 child" : "a \(kind.rawValue) of \(childCount) children"
+    default:
+      childCount == 1 ? "a \(kind.rawValue) of 1 child" : "a \(kind.rawValue) of \(childCount) children"
     }
   }
 }

@@ -22,12 +22,14 @@ public struct Piece: Hashable, Sendable {
   ///   - result: the index of the result leaf, and `resultShape` its shape.
   ///   - fileOffset: what is added to the layout's file indices.
   func appendMoves(
-    to moves: inout [Plan.Move], source: TensorSpec, layout: Layout, result: Int, resultShape: Shape, fileOffset: Int
+    to moves: inout [Plan.Move], source: TensorSpec, layout: Layout, result: Int, resultShape: Shape,
+    fileOffset: Int
   ) {
     if box.isEmpty { return }
     let elementBits = source.dtype.bitWidth
     // The case of nearly every leaf of nearly every load: a leaf that lies in one piece, wanted whole.
-    if layout.chunks.count == 1, layout.codecs.isEmpty, elementBits % 8 == 0, map == .identity(rank: source.rank),
+    if layout.chunks.count == 1, layout.codecs.isEmpty, elementBits % 8 == 0,
+      map == .identity(rank: source.rank),
       box.shape == source.shape.extents, resultShape == source.shape, layout.chunkShape == source.shape
     {
       let chunk = layout.chunks[0]
@@ -71,13 +73,15 @@ public struct Piece: Hashable, Sendable {
           destinationElement += cut.lower * resultStrides[resultAxis]
           dimensions.append(
             StridedCopy.Dimension(
-              count: cut.count, sourceStride: step * chunkStrides[axis], destinationStride: resultStrides[resultAxis]))
+              count: cut.count, sourceStride: step * chunkStrides[axis],
+              destinationStride: resultStrides[resultAxis]))
         }
       }
       for axis in broadcast {
         destinationElement += box.origin[axis] * resultStrides[axis]
         dimensions.append(
-          StridedCopy.Dimension(count: box.shape[axis], sourceStride: 0, destinationStride: resultStrides[axis]))
+          StridedCopy.Dimension(
+            count: box.shape[axis], sourceStride: 0, destinationStride: resultStrides[axis]))
       }
       let chunk = layout.chunks[chunkIndex]
       if let copy = StridedCopy(
@@ -86,7 +90,8 @@ public struct Piece: Hashable, Sendable {
       {
         moves.append(
           Plan.Move(
-            chunk: StoredChunk(file: chunk.file + fileOffset, range: chunk.range), result: result, copy: copy))
+            chunk: StoredChunk(file: chunk.file + fileOffset, range: chunk.range), result: result, copy: copy)
+        )
       }
       // The next chunk, as an odometer turns.
       var axis = choice.count - 1

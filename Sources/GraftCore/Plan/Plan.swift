@@ -60,12 +60,28 @@ extension Plan: CustomStringConvertible {
   /// A line for each move, at most 1,000 of them.
   public var description: String {
     let limit = 1_000
-    var lines = ["\(results.count) leaves, \(resultByteCount) bytes, \(moves.count) moves from \(files.count) files"]
+    var lines = [
+      "\(results.count) leaves, \(resultByteCount) bytes, \(moves.count) moves from \(files.count) files"
+    ]
     for move in moves.prefix(limit) {
       lines.append(
         "\(results[move.result].path) ← \(files[move.chunk.file].path), \(move.chunk.range): \(move.copy)")
     }
     if moves.count > limit { lines.append("… and \(moves.count - limit) more") }
     return lines.joined(separator: "\n")
+  }
+}
+
+extension Plan {
+  /// The indices of the results in the order in which their first bytes lie in the files; those without bytes come last.
+  package var resultsInFileOrder: [Int] {
+    var order: [Int] = []
+    order.reserveCapacity(results.count)
+    var seen = [Bool](repeating: false, count: results.count)
+    for move in moves where !seen[move.result] {
+      seen[move.result] = true
+      order.append(move.result)
+    }
+    return order + results.indices.filter { !seen[$0] }
   }
 }

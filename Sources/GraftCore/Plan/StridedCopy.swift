@@ -98,7 +98,11 @@ extension StridedCopy {
     }
     // In the order of the source, so that reads run forward through the file.
     if bits.count > 1 {
-      bits.sort { ($0.sourceStride.magnitude, $0.destinationStride.magnitude) > ($1.sourceStride.magnitude, $1.destinationStride.magnitude) }
+      bits.sort {
+        ($0.sourceStride.magnitude, $0.destinationStride.magnitude) > (
+          $1.sourceStride.magnitude, $1.destinationStride.magnitude
+        )
+      }
     }
     var run = elementBits
     // The innermost dimension is part of the run while it continues the run in both source and destination.
@@ -112,7 +116,8 @@ extension StridedCopy {
         outer.destinationStride == inner.count * inner.destinationStride
       {
         merged[merged.count - 1] = Dimension(
-          count: outer.count * inner.count, sourceStride: inner.sourceStride, destinationStride: inner.destinationStride)
+          count: outer.count * inner.count, sourceStride: inner.sourceStride,
+          destinationStride: inner.destinationStride)
       } else {
         merged.append(inner)
       }
@@ -141,6 +146,7 @@ extension StridedCopy: CustomStringConvertible {
   public var description: String {
     let unitName = unit == .byte ? "bytes" : "bits"
     return "\(runCount) \(unitName) at \(sourceOffset) to \(destinationOffset)"
-      + dimensions.map { ", \($0.count) times every \($0.sourceStride) to every \($0.destinationStride)" }.joined()
+      + dimensions.map { ", \($0.count) times every \($0.sourceStride) to every \($0.destinationStride)" }
+      .joined()
   }
 }

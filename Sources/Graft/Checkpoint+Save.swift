@@ -1,0 +1,108 @@
+public import GraftCore
+internal import GraftExecute
+internal import GraftFormats
+
+/// The format in which a checkpoint is saved.
+public struct SaveFormat: Hashable, Sendable {
+  enum Kind: Hashable, Sendable {
+    case safetensors(shardByteCount: Int?)
+  }
+
+  let kind: Kind
+
+  /// One safetensors file.
+  public static let safetensors = SaveFormat(kind: .safetensors(shardByteCount: nil))
+
+  /// A folder of safetensors files, each of at most this many bytes of tensors, with an index.
+  ///
+  /// A tensor that is larger has a file of its own.
+  public static func safetensors(shardByteCount: Int) -> SaveFormat {
+    SaveFormat(kind: .safetensors(shardByteCount: shardByteCount))
+  }
+}
+
+/// What a save did.
+public struct SaveReport: Sendable {
+  /// The number of leaves that were written.
+  public var leafCount: Int
+  /// The bytes of those leaves.
+  public var byteCount: Int
+  /// What was read for them.
+  public var reading: ReadReport
+  /// From the call until everything was on stable storage.
+  public var elapsed: Duration
+}
+
+extension Checkpoint {
+  /// Streams leaves of this checkpoint into another one, which appears under its name complete or not at all.
+  ///
+  /// Bytes go through the budget of ``Tuning/budgetByteCount``, so a checkpoint may be larger than memory. The new one may
+  /// replace the one that is read.
+  ///
+  /// - Parameters:
+  ///   - path: the name of the new checkpoint.
+  ///   - format: its format.
+  ///   - selection: which leaves; all unless given.
+  ///   - overwriting: whether what is at `path` is replaced; a folder only when it is a checkpoint of the same format.
+  ///   - tuning: how to read; nil for the checkpoint's own settings.
+  ///   - progress: called now and then from a thread of Graft's own, and once at the end; must not block.
+  /// - Throws: ``GraftError`` of code `destinationExists`, `noSpace`, `collision` for names that the format cannot keep apart,
+  ///   `unsupported` for a leaf that it cannot hold, or what reading throws. Nothing is left behind then. Cancelling the task
+  ///   throws code `cancelled`.
+  @concurrent
+  @discardableResult
+  public func save(
+    to path: String, as format: SaveFormat = .safetensors, selecting selection: Selection = Selection(),
+    overwriting: Bool = false, tuning: Tuning? = nil, progress: (@Sendable (Progress) -> Void)? = nil
+  ) async throws(GraftError) -> SaveReport {
+    let started = ContinuousClock.now
+    let load = try LoadPlan(target(selecting: selection), from: catalog, partial: true)
+    try load.tree.checkNothingButTensors()
+    guard !load.plan.results.isEmpty else {
+      throw GraftError(.leafNotFound, "the selection leaves nothing to save", file: self.path)
+    }
+    // Leaves are declared in the order in which they lie in the source, so that both sides are gone through from front to back.
+    let order = load.plan.resultsInFileOrder
+    let writer = try await SafetensorsWriter.begin(
+      at: path,
+      leaves: order.map { (path: load.plan.results[$0].path, spec: .tensor(load.plan.results[$0].spec)) },
+      options: writerOptions(format, overwriting: overwriting))
+    var places = [Place?](repeating: nil, count: order.count)
+    for (leaf, result) in order.enumerated() { places[result] = .writer(writer, leaf: leaf) }
+    do throws(GraftError) {
+      let reading = try await Executor(load.plan, tuning: tuning ?? self.tuning)
+        .run(into: places.compactMap { $0 }, progress: progress)
+      try await writer.finish()
+      return SaveReport(
+        leafCount: order.count, byteCount: load.plan.resultByteCount, reading: reading,
+        elapsed: started.duration(to: .now))
+    } catch {
+      writer.abandon()
+      throw error
+    }
+  }
+
+  private func writerOptions(_ format: SaveFormat, overwriting: Bool) -> SafetensorsWriter.Options {
+    var options = SafetensorsWriter.Options()
+    switch format.kind {
+    case .safetensors(let shardByteCount):
+      if let shardByteCount { options.division = .shards(byteCount: shardByteCount) }
+    }
+    options.metadata = catalog.metadata
+    options.isOverwriting = overwriting
+    options.naming = isFlat ? .whole : .nested
+    return options
+  }
+}
+
+extension Tree where Leaf == LoadPlan.Outcome {
+  /// Throws where the tree has a string, which a format of tensors alone cannot hold.
+  fileprivate func checkNothingButTensors() throws(GraftError) {
+    try forEachLeaf { (path, outcome) throws(GraftError) in
+      guard case .string = outcome else { return }
+      throw GraftError(
+        .unsupported, "safetensors holds tensors alone, and this leaf is a string", leaf: path,
+        remedy: "drop it from the selection")
+    }
+  }
+}
