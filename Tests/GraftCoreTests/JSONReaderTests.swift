@@ -110,7 +110,8 @@ import Testing
 
   static let wellFormed: [(String, JSONValue)] = [
     (" \t\r\n1 ", 1),
-    ("-0", 0),
+    ("0", 0),
+    ("-0", .double(-0.0)),
     ("9223372036854775807", .integer(.max)),
     ("-9223372036854775808", .integer(.min)),
     ("9223372036854775808", .number(.unsigned(1 << 63))),
@@ -167,6 +168,7 @@ import Testing
 
   @Test(arguments: [
     ("1.0", JSONError.Reason.wrongKind(expected: "an integer", found: .number)),
+    ("-0", .wrongKind(expected: "an integer", found: .number)),
     ("1e3", .wrongKind(expected: "an integer", found: .number)),
     ("\"1\"", .wrongKind(expected: "a number", found: .string)),
     ("9223372036854775808", .integerOverflow),

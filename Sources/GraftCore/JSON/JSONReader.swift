@@ -300,6 +300,8 @@ extension JSONReader {
     }
     if overflowed { throw JSONError(.integerOverflow, at: start) }
     if isNegative {
+      // As an integer it would lose its sign.
+      if magnitude == 0 { return .double(-0.0) }
       guard magnitude <= Int.min.magnitude else { throw JSONError(.integerOverflow, at: start) }
       return .integer(Int(truncatingIfNeeded: 0 &- magnitude))
     }
