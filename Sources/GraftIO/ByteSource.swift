@@ -1,6 +1,8 @@
 package import GraftCore
 
-/// Bytes that can be read by range: a file today, a remote object later. What parses metadata reads through it.
+/// Bytes that can be read by range: a file today, a remote object later.
+///
+/// What parses metadata reads through it.
 package protocol ByteSource: Sendable {
   /// What error messages call it: a path.
   var name: String { get }

@@ -2,6 +2,7 @@ import GraftCore
 import Testing
 
 /// The semantics of partial loading, row by row: the cases in which Orbax is strict, silent or wrong, and what Graft does.
+///
 /// docs/partial-loading.md shows the same table to users.
 @Suite struct PartialLoadingTests {
   /// params/l0/kernel float32[2, 4], params/l0/bias float32[4], opt a list of two float32[3], step int64[], name a string.

@@ -31,9 +31,13 @@ public struct Tuning: Hashable, Sendable {
   public var threadCount: Int?
   /// How many reads one worker keeps in flight.
   public var queueDepth = 8
-  /// The largest buffered read, in bytes. Throughput is flat from 256 KiB up.
+  /// The largest buffered read, in bytes.
+  ///
+  /// Throughput is flat from 256 KiB up.
   public var blockByteCount = 1 << 20
-  /// The largest direct read, in bytes. 4 MiB reached the disk's ceiling with four in flight.
+  /// The largest direct read, in bytes.
+  ///
+  /// 4 MiB reached the disk's ceiling with four in flight.
   public var directBlockByteCount = 4 << 20
   /// Ranges of at least this many bytes are worth direct I/O when they are cold.
   public var directMinimumByteCount = 1 << 20

@@ -1,5 +1,6 @@
-/// What a load does, as a value: which bytes of which files go where in which result. It can be printed, compared and costed
-/// without any I/O.
+/// What a load does, as a value: which bytes of which files go where in which result.
+///
+/// It can be printed, compared and costed without any I/O.
 public struct Plan: Hashable, Sendable {
   /// The files that the moves read.
   public var files: [StoredFile]

@@ -45,10 +45,14 @@ public struct Target: Sendable {
 }
 
 extension Tree where Leaf == Target {
-  /// The leaf as it is stored. Over a whole subtree it needs `partial: true`.
+  /// The leaf as it is stored.
+  ///
+  /// Over a whole subtree it needs `partial: true`.
   public static var stored: Tree { .leaf(.stored) }
 
-  /// Nothing: the leaf's place is kept and its bytes are not read. Over a whole subtree it needs `partial: true`.
+  /// Nothing: the leaf's place is kept and its bytes are not read.
+  ///
+  /// Over a whole subtree it needs `partial: true`.
   public static var placeholder: Tree { .leaf(.placeholder) }
 
   /// The leaf, which must have this dtype and shape.
