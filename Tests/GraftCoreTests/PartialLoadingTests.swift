@@ -12,7 +12,7 @@ import Testing
       let spec = TensorSpec(dtype, shape)
       let range = ByteRange(offset: offset, count: spec.byteCount)
       offset += spec.byteCount
-      return .leaf(.tensor(spec, Layout(contiguous: shape, file: 0, range: range), name: ""))
+      return .leaf(.tensor(spec, Layout(contiguous: spec, file: 0, range: range), name: ""))
     }
     return Catalog(
       format: "test", files: [StoredFile(path: "model", byteCount: 1_000)],

@@ -33,9 +33,9 @@ import Testing
     var planner = Planner()
     _ = planner.addFiles([StoredFile(path: path, byteCount: contents.count)])
     _ = try planner.add(
-      "good", good, Layout(contiguous: [100], file: 0, range: ByteRange(offset: 0, count: 100)))
+      "good", good, Layout(contiguous: good, file: 0, range: ByteRange(offset: 0, count: 100)))
     _ = try planner.add(
-      "bad", bad, Layout(contiguous: [2000], file: 0, range: ByteRange(offset: 999_000, count: 2000)))
+      "bad", bad, Layout(contiguous: bad, file: 0, range: ByteRange(offset: 999_000, count: 2000)))
     let plan = planner.plan()
     let error = await #expect(throws: GraftError.self) { try await run(plan) }
     #expect(error?.leaf == "bad")
@@ -52,7 +52,7 @@ import Testing
     _ = planner.addFiles([StoredFile(path: path, byteCount: contents.count)])
     _ = try planner.add(
       "column", spec,
-      Layout(contiguous: spec.shape, file: 0, range: ByteRange(offset: 0, count: contents.count)),
+      Layout(contiguous: spec, file: 0, range: ByteRange(offset: 0, count: contents.count)),
       slice: TensorSlice([.all, .index(1)]))
     let plan = planner.plan()
     for gap in [0, 32 << 10] {
@@ -76,7 +76,7 @@ import Testing
     _ = planner.addFiles([StoredFile(path: path, byteCount: contents.count)])
     _ = try planner.add(
       "packed", spec,
-      Layout(contiguous: spec.shape, file: 0, range: ByteRange(offset: 1_000, count: spec.byteCount)),
+      Layout(contiguous: spec, file: 0, range: ByteRange(offset: 1_000, count: spec.byteCount)),
       slice: TensorSlice([.strided(lower: offset, upper: nil, step: 1)]))
     var tuning = Tuning()
     tuning.threadCount = 4

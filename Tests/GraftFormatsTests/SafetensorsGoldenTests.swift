@@ -32,7 +32,7 @@ import Testing
       let tensor = try #require(expected["tensors"]?[stored])
       #expect(SafetensorsDType.name(of: spec.dtype) == tensor["dtype"]?.text)
       #expect(spec.shape.extents == tensor["shape"]?.elements?.compactMap { $0.integer })
-      let range = layout.chunks[0].range
+      let range = try #require(layout.chunks[0].stored).range
       let hex = bytes[range.offset..<range.end].map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
       #expect(hex == tensor["data"]?.text)
     }

@@ -197,7 +197,7 @@ import Testing
           Issue.record("\(leaf.path) is gone, GRAFT_TEST_SEED=\(seed)")
           continue
         }
-        let chunk = layout.chunks[0]
+        let chunk = try #require(layout.chunks[0].stored)
         #expect(LeafSpec.tensor(spec) == leaf.spec, "GRAFT_TEST_SEED=\(seed)")
         #expect(
           Array(files[chunk.file][chunk.range.offset..<chunk.range.end]) == contents[index],

@@ -26,18 +26,4 @@ package struct PackedLayout: Sendable {
 extension Plan {
   /// The bytes that a caller's own memory needs for all results, each aligned to 64 bytes.
   public var packedByteCount: Int { PackedLayout(self).byteCount }
-
-  /// The plan of some of the results alone, and their indices in this one.
-  package func restricted(to isIncluded: (Int) -> Bool) -> (plan: Plan, indices: [Int]) {
-    let indices = results.indices.filter(isIncluded)
-    var position = [Int](repeating: -1, count: results.count)
-    for (new, old) in indices.enumerated() { position[old] = new }
-    let moves = moves.compactMap { move -> Move? in
-      guard position[move.result] >= 0 else { return nil }
-      var move = move
-      move.result = position[move.result]
-      return move
-    }
-    return (Plan(files: files, results: indices.map { results[$0] }, moves: moves), indices)
-  }
 }

@@ -11,38 +11,28 @@ public struct Piece: Hashable, Sendable {
     self.map = map
   }
 
-  /// Adds the moves that fill the piece: one for each chunk of the source that it touches.
+  /// Adds what fills the piece to a plan: a move or literal for each chunk of the source that it touches.
   ///
   /// The piece is cut at the source's chunk grid. Along each source axis the chunk index bounds the result index by two
   /// divisions, independently of the other axes, so the cuts are a product of intervals.
-  ///
-  /// - Parameters:
-  ///   - source: the stored tensor's dtype and shape.
-  ///   - layout: its chunks.
-  ///   - result: the index of the result leaf, and `resultShape` its shape.
-  ///   - fileOffset: what is added to the layout's file indices.
-  func appendMoves(
-    to moves: inout [Plan.Move], source: TensorSpec, layout: Layout, result: Int, resultShape: Shape,
-    fileOffset: Int
-  ) {
+  func lower(into planner: inout Planner, from stored: StoredTensor, result: Int, resultShape: Shape) {
     if box.isEmpty { return }
-    let elementBits = source.dtype.bitWidth
+    let source = stored.spec
+    let layout = stored.layout
     // The case of nearly every leaf of nearly every load: a leaf that lies in one piece, wanted whole.
-    if layout.chunks.count == 1, layout.codecs.isEmpty, elementBits % 8 == 0,
-      map == .identity(rank: source.rank),
-      box.shape == source.shape.extents, resultShape == source.shape, layout.chunkShape == source.shape
+    if stored.isContiguous, box.shape == source.shape.extents, resultShape == source.shape,
+      map == .identity(rank: source.rank), case .file(let chunk) = layout.chunks[0]
     {
-      let chunk = layout.chunks[0]
-      moves.append(
+      planner.moves.append(
         Plan.Move(
-          chunk: StoredChunk(file: chunk.file + fileOffset, range: chunk.range), result: result,
+          chunk: StoredChunk(file: chunk.file + stored.fileOffset, range: chunk.range), result: result,
           copy: StridedCopy(
             unit: .byte, runCount: source.byteCount, sourceOffset: 0, destinationOffset: 0, dimensions: [])))
       return
     }
     let chunkShape = layout.chunkShape
     let chunkStrides = chunkShape.rowMajorStrides
-    let gridShape = Shape(zip(source.shape, chunkShape).map { ($0 + $1 - 1) / Swift.max($1, 1) })
+    let gridShape = layout.gridShape(of: source.shape)
     let gridStrides = gridShape.rowMajorStrides
     let resultStrides = resultShape.rowMajorStrides
 
@@ -83,16 +73,9 @@ public struct Piece: Hashable, Sendable {
           StridedCopy.Dimension(
             count: box.shape[axis], sourceStride: 0, destinationStride: resultStrides[axis]))
       }
-      let chunk = layout.chunks[chunkIndex]
-      if let copy = StridedCopy(
-        elementBits: elementBits, sourceElement: sourceElement, destinationElement: destinationElement,
-        dimensions: dimensions)
-      {
-        moves.append(
-          Plan.Move(
-            chunk: StoredChunk(file: chunk.file + fileOffset, range: chunk.range), result: result, copy: copy)
-        )
-      }
+      add(
+        layout.chunks[chunkIndex], of: stored, result: result, to: &planner, sourceElement: sourceElement,
+        destinationElement: destinationElement, dimensions: dimensions)
       // The next chunk, as an odometer turns.
       var axis = choice.count - 1
       while axis >= 0 {
@@ -102,6 +85,39 @@ public struct Piece: Hashable, Sendable {
         axis -= 1
       }
       if axis < 0 { return }
+    }
+  }
+
+  /// Adds what comes from one chunk.
+  private func add(
+    _ chunk: ChunkLocation, of stored: StoredTensor, result: Int, to planner: inout Planner, sourceElement: Int,
+    destinationElement: Int, dimensions: [StridedCopy.Dimension]
+  ) {
+    let bits = stored.spec.dtype.bitWidth
+    let storedBits = stored.layout.storedBitWidth
+    func copy(sourceElement: Int, _ dimensions: [StridedCopy.Dimension]) -> StridedCopy? {
+      StridedCopy(
+        elementBits: bits, storedBits: storedBits, sourceElement: sourceElement,
+        destinationElement: destinationElement, dimensions: dimensions)
+    }
+    switch chunk {
+    case .file(let chunk):
+      guard let copy = copy(sourceElement: sourceElement, dimensions) else { return }
+      planner.moves.append(
+        Plan.Move(
+          chunk: StoredChunk(file: chunk.file + stored.fileOffset, range: chunk.range), encoding: stored.encoding,
+          result: result, copy: copy))
+    case .inline(let bytes):
+      guard let copy = copy(sourceElement: sourceElement, dimensions) else { return }
+      planner.literals.append(Plan.Literal(bytes: bytes, encoding: stored.encoding, result: result, copy: copy))
+    case .absent:
+      // One element, from which every step along every axis goes nowhere.
+      let still = dimensions.map {
+        StridedCopy.Dimension(count: $0.count, sourceStride: 0, destinationStride: $0.destinationStride)
+      }
+      guard let copy = copy(sourceElement: 0, still) else { return }
+      let element = stored.layout.fillValue ?? [UInt8](repeating: 0, count: (storedBits + 7) / 8)
+      planner.literals.append(Plan.Literal(bytes: element, encoding: nil, result: result, copy: copy))
     }
   }
 

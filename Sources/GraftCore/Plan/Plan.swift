@@ -6,8 +6,12 @@ public struct Plan: Hashable, Sendable {
   public var files: [StoredFile]
   /// The leaves that come out, in the order of the moves' indices.
   public var results: [Result]
-  /// What is copied, ordered by file and offset.
+  /// What is copied out of files, ordered by file and offset, so that the moves of one chunk stand together.
   public var moves: [Move]
+  /// What is copied out of bytes that the metadata holds.
+  public var literals: [Literal]
+  /// The codec chains that moves and literals refer to by index.
+  public var encodings: [Encoding]
 
   /// A leaf that comes out.
   public struct Result: Hashable, Sendable {
@@ -17,28 +21,63 @@ public struct Plan: Hashable, Sendable {
     public var spec: TensorSpec
   }
 
+  /// What has to be undone before the bytes of a chunk can be copied.
+  public struct Encoding: Hashable, Sendable {
+    /// The codecs, the first to undo first.
+    public var codecs: [Codec]
+    /// The bytes of the chunk afterwards.
+    public var decodedByteCount: Int
+  }
+
   /// A copy from one chunk into one result.
   public struct Move: Hashable, Sendable {
     /// Where the chunk is.
     public var chunk: StoredChunk
+    /// The index of the chunk's codecs in ``Plan/encodings``; nil for plain bytes.
+    public var encoding: Int?
     /// The index of the result in ``Plan/results``.
     public var result: Int
-    /// Which of the chunk's bytes (decoded, if it has codecs) go where in the result.
+    /// Which of the chunk's bytes, decoded if it has codecs, go where in the result.
+    public var copy: StridedCopy
+
+    /// Whether the bytes can be read straight into their place.
+    public var isReadIntoPlace: Bool { encoding == nil && copy.isContiguous }
+  }
+
+  /// A copy of bytes that the metadata holds into one result: a small chunk, or one element that fills an absent one.
+  public struct Literal: Hashable, Sendable {
+    /// The bytes.
+    public var bytes: [UInt8]
+    /// The index of their codecs in ``Plan/encodings``; nil for plain bytes.
+    public var encoding: Int?
+    /// The index of the result in ``Plan/results``.
+    public var result: Int
+    /// Which of the bytes, decoded if they have codecs, go where in the result.
     public var copy: StridedCopy
   }
 
   /// A plan; moves are brought into the order of files and offsets.
-  public init(files: [StoredFile], results: [Result], moves: [Move]) {
+  public init(
+    files: [StoredFile], results: [Result], moves: [Move], literals: [Literal] = [], encodings: [Encoding] = []
+  ) {
     self.files = files
     self.results = results
     self.moves = moves
+    self.literals = literals
+    self.encodings = encodings
     let ordered = zip(moves, moves.dropFirst()).allSatisfy { !Self.precedes($1, $0) }
     if !ordered { self.moves.sort(by: Self.precedes) }
   }
 
   private static func precedes(_ a: Move, _ b: Move) -> Bool {
-    (a.chunk.file, a.chunk.range.offset + a.copy.sourceOffset, a.result)
-      < (b.chunk.file, b.chunk.range.offset + b.copy.sourceOffset, b.result)
+    (a.chunk.file, a.firstOffset, a.result, a.copy.sourceOffset) < (b.chunk.file, b.firstOffset, b.result, b.copy.sourceOffset)
+  }
+}
+
+extension Plan.Move {
+  /// Where in the file the move begins to read; an encoded chunk is read from its start.
+  fileprivate var firstOffset: Int {
+    encoding == nil && copy.unit == .byte ? chunk.range.offset + copy.sourceOffset : chunk.range.offset
   }
 }
 
@@ -48,33 +87,16 @@ extension Plan {
 
   /// The bytes that go straight from a file into their place.
   public var bytesReadIntoPlace: Int {
-    moves.reduce(0) { $0 + ($1.copy.isContiguous ? $1.copy.copiedByteCount : 0) }
+    moves.reduce(0) { $0 + ($1.isReadIntoPlace ? $1.copy.copiedByteCount : 0) }
   }
 
-  /// The bytes that are copied by the processor after they were read.
+  /// The bytes that are copied or decoded by the processor after they were read.
   public var bytesCopied: Int {
-    moves.reduce(0) { $0 + ($1.copy.isContiguous ? 0 : $1.copy.copiedByteCount) }
+    moves.reduce(0) { $0 + ($1.isReadIntoPlace ? 0 : $1.copy.copiedByteCount) }
+      + literals.reduce(0) { $0 + $1.copy.copiedByteCount }
   }
-}
 
-extension Plan: CustomStringConvertible {
-  /// A line for each move, at most 1,000 of them.
-  public var description: String {
-    let limit = 1_000
-    var lines = [
-      "\(results.count) leaves, \(resultByteCount) bytes, \(moves.count) moves from \(files.count) files"
-    ]
-    for move in moves.prefix(limit) {
-      lines.append(
-        "\(results[move.result].path) ← \(files[move.chunk.file].path), \(move.chunk.range): \(move.copy)")
-    }
-    if moves.count > limit { lines.append("… and \(moves.count - limit) more") }
-    return lines.joined(separator: "\n")
-  }
-}
-
-extension Plan {
-  /// The indices of the results in the order in which their first bytes lie in the files; those without bytes come last.
+  /// The indices of the results in the order in which their first bytes lie in the files; those without bytes there come last.
   package var resultsInFileOrder: [Int] {
     var order: [Int] = []
     order.reserveCapacity(results.count)
@@ -84,5 +106,48 @@ extension Plan {
       order.append(move.result)
     }
     return order + results.indices.filter { !seen[$0] }
+  }
+
+  /// The plan of some of the results alone, and their indices in this one.
+  package func restricted(to isIncluded: (Int) -> Bool) -> (plan: Plan, indices: [Int]) {
+    let indices = results.indices.filter(isIncluded)
+    var position = [Int](repeating: -1, count: results.count)
+    for (new, old) in indices.enumerated() { position[old] = new }
+    let moves = moves.compactMap { move -> Move? in
+      guard position[move.result] >= 0 else { return nil }
+      var move = move
+      move.result = position[move.result]
+      return move
+    }
+    let literals = literals.compactMap { literal -> Literal? in
+      guard position[literal.result] >= 0 else { return nil }
+      var literal = literal
+      literal.result = position[literal.result]
+      return literal
+    }
+    return (
+      Plan(
+        files: files, results: indices.map { results[$0] }, moves: moves, literals: literals, encodings: encodings),
+      indices
+    )
+  }
+}
+
+extension Plan: CustomStringConvertible {
+  /// A line for each move, at most 1,000 of them.
+  public var description: String {
+    let limit = 1_000
+    var lines = ["\(results.count) leaves, \(resultByteCount) bytes, \(moves.count) moves from \(files.count) files"]
+    for move in moves.prefix(limit) {
+      let codecs = move.encoding.map { " through " + encodings[$0].codecs.map(\.name).joined(separator: ", ") } ?? ""
+      lines.append(
+        "\(results[move.result].path) ← \(files[move.chunk.file].path), \(move.chunk.range)\(codecs): \(move.copy)")
+    }
+    for literal in literals.prefix(limit - Swift.min(limit, moves.count)) {
+      lines.append("\(results[literal.result].path) ← metadata: \(literal.copy)")
+    }
+    let hidden = moves.count + literals.count - limit
+    if hidden > 0 { lines.append("… and \(hidden) more") }
+    return lines.joined(separator: "\n")
   }
 }

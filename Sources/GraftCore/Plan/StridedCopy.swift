@@ -82,18 +82,19 @@ extension StridedCopy {
   /// The shortest form of a copy of elements; nil when there is nothing to copy.
   ///
   /// - Parameters:
-  ///   - elementBits: the width of one element.
+  ///   - elementBits: the width of one element in the destination, and of what is copied.
+  ///   - storedBits: the width that an element takes in the source, of which the lowest bits are copied.
   ///   - sourceElement: the index of the first element in the source.
   ///   - destinationElement: the index of the first element in the destination.
   ///   - dimensions: counts, and strides in elements; in any order.
-  init?(elementBits: Int, sourceElement: Int, destinationElement: Int, dimensions: [Dimension]) {
+  init?(elementBits: Int, storedBits: Int, sourceElement: Int, destinationElement: Int, dimensions: [Dimension]) {
     var bits: [Dimension] = []
     bits.reserveCapacity(dimensions.count)
     for dimension in dimensions where dimension.count != 1 {
       if dimension.count == 0 { return nil }
       bits.append(
         Dimension(
-          count: dimension.count, sourceStride: dimension.sourceStride * elementBits,
+          count: dimension.count, sourceStride: dimension.sourceStride * storedBits,
           destinationStride: dimension.destinationStride * elementBits))
     }
     // In the order of the source, so that reads run forward through the file.
@@ -122,7 +123,7 @@ extension StridedCopy {
         merged.append(inner)
       }
     }
-    let sourceOffset = sourceElement * elementBits
+    let sourceOffset = sourceElement * storedBits
     let destinationOffset = destinationElement * elementBits
     let wholeBytes =
       elementBits % 8 == 0

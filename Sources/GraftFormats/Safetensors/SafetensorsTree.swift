@@ -163,7 +163,7 @@ struct SafetensorsTree {
         let (tensor, file) = tensors[node.tensor]
         trees[index] = .leaf(
           .tensor(
-            tensor.spec, Layout(contiguous: tensor.spec.shape, file: file, range: tensor.range),
+            tensor.spec, Layout(contiguous: tensor.spec, file: file, range: tensor.range),
             name: tensor.name))
         continue
       }
