@@ -171,4 +171,18 @@ import Testing
     }
     for _ in 0..<5 { #expect(try await failure(folder.path).file == folder.path("f03.safetensors")) }
   }
+
+  @Test func `the limit on tensors holds across files`() async throws {
+    let folder = TemporaryFolder()
+    for index in 0..<40 {
+      try folder.write("f\(index).safetensors", SafetensorsReaderTests.file(["t\(index)"]))
+    }
+    var limits = Limits()
+    limits.leafCount = 20
+    let error = try await #require(throws: GraftError.self) {
+      try await FormatRegistry.standard.open(folder.path, options: OpenOptions(limits: limits))
+    }
+    #expect(error.code == .limitExceeded)
+    #expect(try await FormatRegistry.standard.open(folder.path).tree.leaves.count == 40)
+  }
 }

@@ -113,4 +113,16 @@ import Testing
     #expect(catalog.tree.childCount == 7)
     #expect(Set(catalog.tree.children.flatMap { $0.value.children.map(\.key) }).count == 31)
   }
+
+  @Test func `names of many parts count as nodes, so that a small file makes no huge tree`() async throws {
+    let names = (0..<20).map { "\($0)" + String(repeating: ".", count: 100) }
+    var limits = Limits()
+    limits.leafCount = 1_000
+    let source = MemoryByteSource(Self.file(names))
+    let error = try await #require(throws: GraftError.self) {
+      try await SafetensorsReader.catalog(of: source, limits: limits)
+    }
+    #expect(error.code == .limitExceeded && error.expected == "at most 1000 nodes")
+    #expect(try await SafetensorsReader.catalog(of: source).tree.leaves.count == 20)
+  }
 }

@@ -23,9 +23,11 @@ extension StridedCopy {
     // How many repetitions of the outer dimension fit one window; 1 means to go on with the inner dimensions alone.
     var repetitions = 1
     if inner.isDense(cost), gap(of: outer, around: inner) <= cost.requestByteCount {
-      let innerByteCount = inner.sourceByteRange.count + (unit == .bit ? 1 : 0)
-      let strideByteCount = Swift.max(1, bytes(outer.sourceStride.magnitude))
-      if innerByteCount <= limit { repetitions = (limit - innerByteCount) / strideByteCount + 1 }
+      // In the copy's own units; bits that begin inside a byte touch one byte more than their number says.
+      let capacity = unit == .byte ? limit : (limit - 1) * 8
+      let span = inner.sourceBounds.count
+      let stride = Swift.max(1, Int(outer.sourceStride.magnitude))
+      if span <= capacity { repetitions = (capacity - span) / stride + 1 }
     }
     var index = 0
     while index < outer.count {

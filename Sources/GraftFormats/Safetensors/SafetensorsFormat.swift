@@ -154,7 +154,7 @@ extension SafetensorsFormat {
 
   /// Fails when a tensor is not in the file that the index says, or is in a file and not in the index.
   private static func check(
-    _ files: [(source: any ByteSource, header: SafetensorsHeader)], against index: SafetensorsIndex,
+    _ files: [SafetensorsFile], against index: SafetensorsIndex,
     named indexName: String, naming: SafetensorsNaming
   ) throws(GraftError) {
     var ordinals: [Key: Int] = [:]
@@ -183,7 +183,7 @@ extension SafetensorsFormat {
         return GraftError(
           .corrupt,
           "the index lists the tensor \(SafetensorsFaults.quoted(tensor.name)), and its file lacks it",
-          leaf: naming.path(of: tensor.name), file: files[tensor.shard].source.name,
+          leaf: naming.path(of: tensor.name), file: files[tensor.shard].file.path,
           remedy: "the index \(TreePath.printable(indexName)) and its files are not of one checkpoint")
       }
     }
@@ -192,7 +192,7 @@ extension SafetensorsFormat {
         GraftError(
           .corrupt,
           "the tensor \(SafetensorsFaults.quoted(tensor.name)) is in a file where the index does not list it",
-          leaf: naming.path(of: tensor.name), file: files[tensor.shard].source.name,
+          leaf: naming.path(of: tensor.name), file: files[tensor.shard].file.path,
           expected: tensor.listed.map { "it in \(TreePath.printable(index.shards[$0])) alone" },
           remedy: "the index \(TreePath.printable(indexName)) and its files are not of one checkpoint")
       }

@@ -31,7 +31,7 @@ package struct SafetensorsIndex: Sendable {
           hasMap = true
           try parseMap(&json, limits)
         } else if json.is(key, "metadata") {
-          try parseMetadata(&json)
+          try parseMetadata(&json, bytes)
         } else {
           try json.skipValue()
         }
@@ -88,12 +88,21 @@ package struct SafetensorsIndex: Sendable {
     }
   }
 
-  private mutating func parseMetadata(_ json: inout JSONReader) throws(JSONError) {
+  private mutating func parseMetadata(_ json: inout JSONReader, _ bytes: Span<UInt8>) throws(JSONError) {
     guard try json.peekKind() == .object else { return try json.skipValue() }
-    for member in try json.readValue().members ?? []
-    where !["total_size", "total_parameters"].contains(member.key) {
-      let text = member.value.text ?? String(decoding: member.value.encoded(), as: UTF8.self)
-      metadata.append((key: member.key, value: text))
+    try json.beginObject()
+    while let key = try json.nextKey() {
+      if json.is(key, "total_size") || json.is(key, "total_parameters") {
+        try json.skipValue()
+      } else if try json.peekKind() == .string {
+        metadata.append((key: json.string(key), value: try json.readString()))
+      } else {
+        // What is no string is kept as the text that it is; a value made of it could take many times the memory.
+        let start = json.offset
+        try json.skipValue()
+        let text = (start..<json.offset).map { bytes[$0] }
+        metadata.append((key: json.string(key), value: String(decoding: text, as: UTF8.self)))
+      }
     }
   }
 

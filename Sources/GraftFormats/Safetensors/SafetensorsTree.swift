@@ -27,8 +27,12 @@ struct SafetensorsTree {
   private var tensors: [(tensor: SafetensorsHeader.Tensor, file: Int)] = []
   private var text: [UInt8] = []
   private var nodes: [Node]
-  /// A hash table with open addressing of all nodes but the root, by parent and key; 0 is a free slot, and the root too.
-  private var slots: [Int]
+  /// A hash table with open addressing of all nodes but the root, by parent and key.
+  ///
+  /// A slot has the node in its lower half, 0 where it is free (as the root is in no slot), and in its upper half that of the
+  /// node's hash, so that a slot of another node is nearly always passed without a look at that node. A node takes a byte of
+  /// a name, and there are fewer than 2^32 of these within the limits.
+  private var slots: [UInt64]
   /// The nodes on the way to the tensor that was added last: neighbours in a file mostly share all but the last of them.
   private var trail: [Int] = []
 
@@ -40,7 +44,7 @@ struct SafetensorsTree {
     nodes = [Node(key: 0..<0, parent: -1, tensor: -1, isLeaf: false, hash: 0)]
     nodes.reserveCapacity(2 * tensorCount)
     tensors.reserveCapacity(tensorCount)
-    slots = [Int](repeating: 0, count: Self.slotCount(for: 2 * tensorCount))
+    slots = [UInt64](repeating: 0, count: Self.slotCount(for: 2 * tensorCount))
   }
 
   /// A power of two that leaves at least half of the slots free.
@@ -74,12 +78,14 @@ struct SafetensorsTree {
 
   /// The node with this key under `parent`, made if it is not there.
   private mutating func enter(_ key: Range<Int>, under parent: Int, depth: Int) throws(GraftError) -> Int {
+    // A name of many short parts makes many nodes of few bytes.
+    guard nodes.count <= limits.leafCount else { throw tooMany() }
     if depth < trail.count {
       if isEqual(nodes[trail[depth]].key, key) { return trail[depth] }
       trail.removeSubrange(depth...)
     }
     let slot = slot(of: key, under: parent)
-    var index = slots[slot.index]
+    var index = slot.node
     if index > 0 {
       guard !nodes[index].isLeaf else { throw collision(with: nodes[index].tensor) }
     } else {
@@ -94,15 +100,15 @@ struct SafetensorsTree {
 
   private mutating func place(_ key: Range<Int>, under parent: Int) throws(GraftError) {
     let slot = slot(of: key, under: parent)
-    let found = slots[slot.index]
+    let found = slot.node
     guard found == 0 else { throw collision(with: nodes[found].tensor) }
     append(
       Node(key: key, parent: parent, tensor: tensors.count - 1, isLeaf: true, hash: slot.hash), at: slot.index
     )
   }
 
-  /// The slot of the node with this key under `parent`, or the free one where it belongs.
-  private func slot(of key: Range<Int>, under parent: Int) -> (index: Int, hash: Int) {
+  /// The node with this key under `parent` and its slot, or 0 and the free slot where it belongs.
+  private func slot(of key: Range<Int>, under parent: Int) -> (index: Int, node: Int, hash: Int) {
     // Hasher is seeded at random, so that nobody can write names that all hash alike.
     var hasher = Hasher()
     hasher.combine(parent)
@@ -110,12 +116,20 @@ struct SafetensorsTree {
     unsafe text.withUnsafeBytes { unsafe hasher.combine(bytes: UnsafeRawBufferPointer(rebasing: $0[key])) }
     let hash = hasher.finalize()
     var index = hash & (slots.count - 1)
-    while slots[index] > 0 {
-      let node = nodes[slots[index]]
-      if node.hash == hash, node.parent == parent, isEqual(node.key, key) { break }
+    while slots[index] != 0 {
+      let found = Int(slots[index] & 0xFFFF_FFFF)
+      if slots[index] == Self.slot(node: found, hash: hash), nodes[found].parent == parent,
+        isEqual(nodes[found].key, key)
+      {
+        return (index: index, node: found, hash: hash)
+      }
       index = (index + 1) & (slots.count - 1)
     }
-    return (index: index, hash: hash)
+    return (index: index, node: 0, hash: hash)
+  }
+
+  private static func slot(node: Int, hash: Int) -> UInt64 {
+    UInt64(bitPattern: Int64(hash)) & 0xFFFF_FFFF_0000_0000 | UInt64(node)
   }
 
   private mutating func append(_ node: Node, at slot: Int) {
@@ -129,16 +143,16 @@ struct SafetensorsTree {
     }
     nodes[parent].lastChild = index
     nodes[parent].childCount += 1
-    slots[slot] = index
+    slots[slot] = Self.slot(node: index, hash: node.hash)
     if 2 * nodes.count > slots.count { growSlots() }
   }
 
   private mutating func growSlots() {
-    slots = [Int](repeating: 0, count: 2 * slots.count)
+    slots = [UInt64](repeating: 0, count: 2 * slots.count)
     for index in nodes.indices.dropFirst() {
       var slot = nodes[index].hash & (slots.count - 1)
-      while slots[slot] > 0 { slot = (slot + 1) & (slots.count - 1) }
-      slots[slot] = index
+      while slots[slot] != 0 { slot = (slot + 1) & (slots.count - 1) }
+      slots[slot] = Self.slot(node: index, hash: nodes[index].hash)
     }
   }
 
@@ -155,33 +169,41 @@ struct SafetensorsTree {
 
   /// The finished tree.
   consuming func finish() -> Tree<StoredLeaf> {
-    var trees = [Tree<StoredLeaf>](repeating: .empty, count: nodes.count)
+    var trees = [Tree<StoredLeaf>?](repeating: nil, count: nodes.count)
     // From the last to the first, so that every node's children are finished before it.
     for index in nodes.indices.reversed() {
       let node = nodes[index]
       if node.isLeaf {
         let (tensor, file) = tensors[node.tensor]
-        trees[index] = .leaf(
-          .tensor(
-            tensor.spec, Layout(contiguous: tensor.spec, file: file, range: tensor.range),
-            name: tensor.name))
-        continue
+        let layout = Layout(contiguous: tensor.spec, file: file, range: tensor.range)
+        trees[index] = .stored(.tensor(tensor.spec, layout, name: tensor.name))
+      } else {
+        trees[index] = .dictionary(uniqueKeys: keys(of: node), values: take(childrenOf: node, from: &trees))
       }
-      var keys: [Key] = []
-      var values: [Tree<StoredLeaf>] = []
-      keys.reserveCapacity(node.childCount)
-      values.reserveCapacity(node.childCount)
-      var child = node.firstChild
-      while child >= 0 {
-        keys.append(key(nodes[child].key))
-        var value = Tree<StoredLeaf>.empty
-        swap(&value, &trees[child])
-        values.append(value)
-        child = nodes[child].nextSibling
-      }
-      trees[index] = .dictionary(uniqueKeys: keys, values: values)
     }
-    return trees[0]
+    return trees[0] ?? .empty
+  }
+
+  private func keys(of node: Node) -> [Key] {
+    var keys: [Key] = []
+    keys.reserveCapacity(node.childCount)
+    var child = node.firstChild
+    while child >= 0 {
+      keys.append(key(nodes[child].key))
+      child = nodes[child].nextSibling
+    }
+    return keys
+  }
+
+  private func take(childrenOf node: Node, from trees: inout [Tree<StoredLeaf>?]) -> [Tree<StoredLeaf>] {
+    var values: [Tree<StoredLeaf>] = []
+    values.reserveCapacity(node.childCount)
+    var child = node.firstChild
+    while child >= 0 {
+      if let value = trees[child].take() { values.append(value) }
+      child = nodes[child].nextSibling
+    }
+    return values
   }
 
   // MARK: - What can go wrong
@@ -213,9 +235,11 @@ struct SafetensorsTree {
       remedy: "keep the names whole instead of splitting them at dots, or raise Limits.nestingDepth")
   }
 
-  private func tooMany() -> GraftError {
+  private func tooMany() -> GraftError { Self.tooMany(limit: limits.leafCount) }
+
+  static func tooMany(limit: Int) -> GraftError {
     GraftError(
-      .limitExceeded, "the checkpoint has too many tensors", expected: "at most \(limits.leafCount)",
-      remedy: "raise Limits.leafCount if the checkpoint is trusted")
+      .limitExceeded, "the checkpoint has too many tensors, or names with too many parts",
+      expected: "at most \(limit) nodes", remedy: "raise Limits.leafCount if the checkpoint is trusted")
   }
 }
