@@ -88,9 +88,13 @@ def read(path: Path) -> dict[str, Tensor]:
 
 
 def read_folder(folder: Path) -> dict[str, Tensor]:
-    """All tensors of a sharded model, found by its index and read by the reference library; the index must be exact."""
+    """All tensors of a model in a folder, read by the reference library; the index must be exact, if it needs one."""
+    files = sorted(path.name for path in folder.iterdir())
+    if files == ["model.safetensors"]:
+        return read(folder / files[0])
     index = json.loads((folder / "model.safetensors.index.json").read_text(encoding="utf-8"))
     shards = {name: read(folder / name) for name in sorted(set(index["weight_map"].values()))}
+    assert files == sorted([*shards, "model.safetensors.index.json"])
     placed = {tensor: shard for shard, tensors in shards.items() for tensor in tensors}
     assert placed == index["weight_map"]
     assert sum(len(tensors) for tensors in shards.values()) == len(placed), "a tensor stands in two shards"

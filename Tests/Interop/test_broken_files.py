@@ -177,8 +177,8 @@ def test_a_selection_of_nothing_is_an_error(graft, tmp_path):
 # ---- slices and arguments --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("text", ["9", "-5", "0:1,0:1,0:1", "0:9", "1:x"])
-def test_a_slice_that_does_not_fit_is_an_error_or_clipped_nowhere(graft, tmp_path, text):
+@pytest.mark.parametrize("text", ["9", "-5", "0:1,0:1,0:1", "1:x", "::0"])
+def test_a_slice_that_does_not_fit_is_an_error(graft, tmp_path, text):
     source = st.write(tmp_path / "a.safetensors", {"a": st.from_numpy(np.zeros((4, 4), np.float32))})
     result = graft.run("peek", source, "a", f"--slice={text}", "--quiet")
     assert result.status in (ERROR, USAGE), result
@@ -220,7 +220,7 @@ def test_a_destination_that_exists_is_left_alone(graft, tmp_path, destination):
         (path / "precious").write_bytes(b"precious")
     before = names(tmp_path)
     message = graft.error("convert", source, path, "--to", "safetensors")
-    assert destination in message and "overwrite" in message
+    assert destination in message and "overwrit" in message
     assert names(tmp_path) == before
     assert (path if path.suffix else path / "precious").read_bytes() == b"precious"
 
