@@ -79,7 +79,7 @@ let package = Package(
     .testTarget(
       name: "GraftCodecTests", dependencies: ["GraftCodec", "GraftCore", "GraftTestSupport"], swiftSettings: testSettings),
     .testTarget(
-      name: "GraftFormatsTests", dependencies: ["GraftFormats", "GraftIO", "GraftCore", "GraftTestSupport"],
+      name: "GraftFormatsTests", dependencies: ["GraftFormats", "GraftCodec", "GraftIO", "GraftCore", "GraftTestSupport"],
       swiftSettings: testSettings),
     .testTarget(name: "GraftTests", dependencies: ["Graft", "GraftTestSupport"], swiftSettings: testSettings),
     .testTarget(

@@ -145,3 +145,37 @@ package struct ZstdFrameHeader: Hashable, Sendable {
     windowByteCount = frame.window_size
   }
 }
+
+extension ZstdDecoder {
+  /// The content of all frames of `source`, whose size nobody knows: memory grows with what is decoded, up to the limit.
+  ///
+  /// For metadata; chunks know their size and decode straight into place.
+  package static func decodeAll(_ source: RawSpan, byteCountLimit: Int) throws(CodecFailure) -> [UInt8] {
+    var decoder = try ZstdDecoder(windowByteCountLimit: Swift.max(byteCountLimit, 1 << 20))
+    try decoder.begin(intoPlace: false)
+    // A frame's claim is a good first guess where it is small, and decides nothing otherwise.
+    let claim = (try? ZstdFrameHeader(source))?.contentByteCount ?? 0
+    var result = [UInt8](repeating: 0, count: Int(clamping: Swift.min(claim, 1 << 20)))
+    var produced = 0
+    var offset = 0
+    while true {
+      var span = result.mutableSpan
+      var destination = unsafe span.mutableBytes
+      var rest = destination._mutatingExtracting(droppingFirst: produced)
+      let room = rest.byteCount
+      let step = try decoder.decodeOn(source.extracting(droppingFirst: offset), into: &rest)
+      offset += step.consumed
+      produced += step.produced
+      if offset == source.byteCount && (step.isBetweenFrames || step.produced < room) {
+        guard step.isBetweenFrames else { throw CodecFailure("zstd", .truncated) }
+        result.removeLast(result.count - produced)
+        return result
+      }
+      if step.produced < room { continue }
+      guard produced <= byteCountLimit else { throw CodecFailure("zstd", .tooLong(expected: byteCountLimit)) }
+      // One byte above the limit is room enough to see that there is more.
+      let more = Swift.min(Swift.max(result.count, 4096), byteCountLimit + 1 - result.count)
+      result.append(contentsOf: repeatElement(0, count: Swift.max(1, more)))
+    }
+  }
+}
