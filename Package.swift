@@ -39,6 +39,9 @@ let package = Package(
     // C, one subject each; only their own .c files see the system libraries' headers.
     .target(
       name: "CGraftRing", path: "CSources/CGraftRing", cSettings: cSettings, linkerSettings: [.linkedLibrary("uring")]),
+    .target(
+      name: "CGraftCodec", path: "CSources/CGraftCodec", cSettings: cSettings,
+      linkerSettings: [.linkedLibrary("zstd"), .linkedLibrary("blosc")]),
     .target(name: "CGraftSystem", path: "CSources/CGraftSystem", cSettings: cSettings),
     .target(name: "CGraftKernels", path: "CSources/CGraftKernels", cSettings: cSettings),
     .target(name: "CGraftMeasure", path: "CSources/CGraftMeasure", cSettings: cSettings),
@@ -49,7 +52,8 @@ let package = Package(
       dependencies: [.product(name: "OrderedCollections", package: "swift-collections")],
       swiftSettings: settings),
     .target(name: "GraftIO", dependencies: ["GraftCore", "CGraftRing", "CGraftSystem"], swiftSettings: settings),
-    .target(name: "GraftFormats", dependencies: ["GraftCore", "GraftIO"], swiftSettings: settings),
+    .target(name: "GraftCodec", dependencies: ["GraftCore", "CGraftCodec"], swiftSettings: settings),
+    .target(name: "GraftFormats", dependencies: ["GraftCore", "GraftIO", "GraftCodec"], swiftSettings: settings),
     .target(
       name: "GraftExecute", dependencies: ["GraftCore", "GraftIO", "GraftFormats", "CGraftKernels"],
       swiftSettings: settings),
@@ -73,7 +77,9 @@ let package = Package(
     .testTarget(
       name: "GraftMeasureTests", dependencies: ["GraftMeasure", "GraftIO", "GraftCore"], swiftSettings: testSettings),
     .testTarget(
-      name: "GraftFormatsTests", dependencies: ["GraftFormats", "GraftIO", "GraftCore", "GraftTestSupport"],
+      name: "GraftCodecTests", dependencies: ["GraftCodec", "GraftCore", "GraftTestSupport"], swiftSettings: testSettings),
+    .testTarget(
+      name: "GraftFormatsTests", dependencies: ["GraftFormats", "GraftCodec", "GraftIO", "GraftCore", "GraftTestSupport"],
       swiftSettings: testSettings),
     .testTarget(name: "GraftTests", dependencies: ["Graft", "GraftTestSupport"], swiftSettings: testSettings),
     .testTarget(

@@ -97,7 +97,7 @@ need_build_tools() {
   case $version in
     6.[01] | [0-5].*) fail "this is Swift $version; Graft needs 6.2 or later" ;;
   esac
-  need_packages liburing-dev
+  need_packages liburing-dev libzstd-dev libblosc-dev
 }
 
 # ---- Python ----------------------------------------------------------------------------------------------------------
