@@ -55,7 +55,7 @@ let package = Package(
     .target(name: "GraftCodec", dependencies: ["GraftCore", "CGraftCodec"], swiftSettings: settings),
     .target(name: "GraftFormats", dependencies: ["GraftCore", "GraftIO", "GraftCodec"], swiftSettings: settings),
     .target(
-      name: "GraftExecute", dependencies: ["GraftCore", "GraftIO", "GraftFormats", "CGraftKernels"],
+      name: "GraftExecute", dependencies: ["GraftCore", "GraftIO", "GraftCodec", "GraftFormats", "CGraftKernels"],
       swiftSettings: settings),
 
     .target(

@@ -2,11 +2,12 @@ package import GraftCore
 package import GraftIO
 
 // The life of one load, as the tour in docs/ARCHITECTURE.md tells it: a format has made a catalog, a target was held against
-// it, and the planner has lowered every wanted leaf to moves. Here the moves become reads. A move that is one run is read
-// straight into its place. Any other is cut into windows, each read into a slot of the engine's, from which a kernel places
-// the wanted runs. The engine takes slots within the budget, reads in file order on threads of its own, and calls back on them.
+// it, and the planner has lowered every wanted leaf to moves. Here the moves become reads. A move that is one run of plain bytes
+// is read straight into its place. Any other plain move is cut into windows, each read into a slot of the engine's, from which a
+// kernel places the wanted runs. Moves out of encoded chunks are done chunk by chunk: see ChunkJob.swift. The engine takes slots
+// within the budget, reads in file order on threads of its own, and calls back on them.
 
-/// Carries out a plan: reads, and places what cannot be read into place.
+/// Carries out a plan: reads, decodes, and places what cannot be read or decoded into place.
 package struct Executor: Sendable {
   let plan: Plan
   let tuning: Tuning
@@ -29,51 +30,117 @@ package struct Executor: Sendable {
     into places: [Place], progress: (@Sendable (Progress) -> Void)? = nil
   ) async throws(GraftError) -> ReadReport {
     precondition(places.count == plan.results.count, "one place for each result")
-    for move in plan.moves {
-      let result = plan.results[move.result]
-      switch places[move.result] {
-      case .memory(let memory):
-        precondition(memory.count == result.spec.byteCount, "\(result.path) has a place of another size")
-      case .writer:
-        guard move.copy.isContiguous else {
-          throw GraftError(
-            .unsupported,
-            "a leaf that does not lie in one piece in its file cannot be written to another checkpoint",
-            leaf: result.path, file: plan.files[move.chunk.file].path)
-        }
-      }
+    for case (.memory(let memory), let result) in zip(places, plan.results) {
+      precondition(memory.count == result.spec.byteCount, "\(result.path) has a place of another size")
     }
+    let assembly = try Assembly(of: plan, places: places, byteCountLimit: tuning.budgetByteCount / 4)
+    let report = try await read(into: assembly.places, progress: progress)
+    try assembly.write()
+    progress?(Progress(completedByteCount: plan.resultByteCount, totalByteCount: plan.resultByteCount))
+    return report
+  }
+
+  private func read(
+    into places: [Place], progress: (@Sendable (Progress) -> Void)?
+  ) async throws(GraftError) -> ReadReport {
+    // Reading and decoding share the budget.
+    let hasEncodings = !plan.encodings.isEmpty
+    var readTuning = tuning
+    if hasEncodings { readTuning.budgetByteCount /= 2 }
+    let layout = try StagingLayout(readTuning)
+    let decoding = try Decoding(plan: plan, places: places, readLayout: layout, tuning: tuning)
     var report = ReadReport()
-    var doneByteCount = 0
-    let totalByteCount = plan.resultByteCount
+    var done = Done(totalByteCount: plan.resultByteCount, progress: progress)
+
+    try decoding.placeLiterals()
     var portion = Portion(
-      plan: plan, places: places, layout: try StagingLayout(tuning), cost: CostModel(tuning))
+      moves: hasEncodings ? plan.moves.filter { $0.encoding == nil } : plan.moves, places: places, layout: layout,
+      cost: CostModel(tuning))
     while portion.fill() {
-      let before = doneByteCount
-      let readProgress = progress.map { progress in
-        ReadProgress { completed in
-          progress(
-            Progress(
-              completedByteCount: Swift.min(before + completed, totalByteCount),
-              totalByteCount: totalByteCount))
-        }
-      }
       let files = try await open(portion.fileIndices)
-      let placing = Placing(portion.windows)
+      let windows = portion.windows
+      let placing = decoding.placing
       do throws(GraftError) {
         let statistics = unsafe try await engine.read(
-          portion.requests, files: files, tuning: tuning, progress: readProgress
-        ) {
-          (window, part, bytes) throws(GraftError) in unsafe try placing.place(window, part: part, bytes)
-        }
+          portion.requests, files: files, tuning: readTuning, progress: done.readProgress
+        ) { (window, part, bytes) throws(GraftError) in unsafe try placing.put(windows[window], part: part, bytes) }
         report.add(statistics, wantedByteCount: portion.wantedByteCount)
       } catch {
-        throw naming(error, portion, files: files)
+        throw naming(error)
       }
-      doneByteCount += portion.wantedByteCount
+      done.byteCount += portion.wantedByteCount
     }
-    progress?(Progress(completedByteCount: totalByteCount, totalByteCount: totalByteCount))
+    if hasEncodings {
+      try await decode(decoding, readTuning, &report, &done)
+    }
     return report
+  }
+
+  /// Does the moves out of encoded chunks: small chunks through the engine, large ones on threads that stream them.
+  private func decode(
+    _ decoding: Decoding, _ readTuning: Tuning, _ report: inout ReadReport, _ done: inout Done
+  ) async throws(GraftError) {
+    let (small, large) = decoding.jobs()
+    for jobs in Self.portions(of: small) {
+      let (files, position) = try await open(jobs)
+      do throws(GraftError) {
+        let requests = jobs.enumerated().map { index, job in
+          ReadRequest(file: position[job.file] ?? 0, range: job.range, target: .handler(token: index))
+        }
+        let statistics = unsafe try await engine.read(
+          requests, files: files, tuning: readTuning, progress: done.readProgress
+        ) { (index, part, bytes) throws(GraftError) in
+          precondition(part == jobs[index].range, "a chunk that fits an operation comes whole")
+          unsafe try decoding.decode(jobs[index], bytes)
+        }
+        report.add(statistics, wantedByteCount: jobs.reduce(0) { $0 + $1.wantedByteCount })
+      } catch {
+        throw naming(error)
+      }
+      done.byteCount += jobs.reduce(0) { $0 + $1.copiedByteCount }
+    }
+    // The largest first, so that no thread is left with a long chunk when the others are done.
+    let ordered = large.sorted { $0.range.count > $1.range.count }
+    for jobs in Self.portions(of: ordered) {
+      let (files, position) = try await open(jobs)
+      let readProgress = done.readProgress
+      let cancellation = Cancellation()
+      let statistics = try await withCancellation(cancellation) { () throws(GraftError) in
+        try await BlockingThreads.shared.run { () throws(GraftError) in
+          try decoding.stream(jobs, cancellation: cancellation, progress: readProgress) { files[position[$0] ?? 0] }
+        }
+      }
+      report.bytesRead += statistics.bytesRead
+      report.bytesWanted += statistics.bytesRead
+      report.requestCount += statistics.requestCount
+      if report.engine.isEmpty { report.engine = "threads" }
+      done.byteCount += jobs.reduce(0) { $0 + $1.copiedByteCount }
+    }
+    report.peakStagingByteCount += decoding.stagingByteCount
+  }
+
+  /// Jobs in portions that read no more files, and are no more, than may be open and listed at once.
+  private static func portions(of jobs: [ChunkJob]) -> [[ChunkJob]] {
+    var portions: [[ChunkJob]] = []
+    var files = Set<Int>()
+    for job in jobs {
+      if portions.isEmpty || portions[portions.count - 1].count == Portion.requestLimit
+        || (!files.contains(job.file) && files.count == Portion.openFileLimit)
+      {
+        portions.append([])
+        files = []
+      }
+      files.insert(job.file)
+      portions[portions.count - 1].append(job)
+    }
+    return portions
+  }
+
+  /// Opens the files that jobs read, and says which of them is which of the plan's.
+  private func open(_ jobs: [ChunkJob]) async throws(GraftError) -> (files: [File], position: [Int: Int]) {
+    let indices = Array(Set(jobs.map(\.file))).sorted()
+    let files = try await open(indices)
+    return (files, Dictionary(uniqueKeysWithValues: indices.enumerated().map { ($1, $0) }))
   }
 
   /// Opens files of the plan, which must still have the size that the catalog says.
@@ -87,19 +154,33 @@ package struct Executor: Sendable {
   }
 
   /// The error with the leaf that it concerns, which the engine does not know.
-  private func naming(_ error: GraftError, _ portion: Portion, files: [File]) -> GraftError {
-    guard error.leaf == nil, let range = error.range, let path = error.file,
-      let fileIndex = portion.fileIndices.first(where: { plan.files[$0].path == path })
-    else { return error }
+  private func naming(_ error: GraftError) -> GraftError {
+    guard error.leaf == nil, let range = error.range, let path = error.file else { return error }
     let move = plan.moves.first { move in
-      guard move.chunk.file == fileIndex else { return false }
+      guard plan.files[move.chunk.file].path == path else { return false }
+      guard move.encoding == nil else { return move.chunk.range.intersection(range) != nil }
       let source = move.copy.sourceByteRange
-      return ByteRange(offset: move.chunk.range.offset + source.offset, count: source.count).intersection(
-        range) != nil
+      return ByteRange(offset: move.chunk.range.offset + source.offset, count: source.count).intersection(range) != nil
     }
     var error = error
     error.leaf = move.map { plan.results[$0.result].path }
     return error
+  }
+}
+
+/// How many bytes of the results are in their places, over all runs of the engine.
+private struct Done {
+  let totalByteCount: Int
+  let progress: (@Sendable (Progress) -> Void)?
+  var byteCount = 0
+
+  /// What reports the progress of the next run.
+  var readProgress: ReadProgress? {
+    guard let progress else { return nil }
+    let (before, total) = (byteCount, totalByteCount)
+    return ReadProgress { completed in
+      progress(Progress(completedByteCount: Swift.min(before + completed, total), totalByteCount: total))
+    }
   }
 }
 

@@ -3,39 +3,48 @@ internal import GraftCore
 internal import GraftFormats
 internal import Synchronization
 
-/// Takes what was read into slots to its place, on the engine's threads.
+/// Takes bytes from where they were read or decoded to their place, on whatever thread they came.
 final class Placing: Sendable {
-  /// A read into a slot, and what of it goes where.
-  struct Window: Sendable {
-    /// The bytes of the file that are read.
-    var range: ByteRange
-    /// Which of them go where; the source begins with the first byte of the range.
-    var copy: StridedCopy
-    /// Whose they are.
-    var place: Place
-  }
-
-  let windows: [Window]
   /// Held while packed bits are placed: two windows may share a byte of the result, which is read and written back.
   private let bits = Mutex<Void>(())
 
-  init(_ windows: [Window]) { self.windows = windows }
-
-  /// Takes bytes of a window to their place.
-  ///
-  /// - Parameter part: the bytes of the file that came; all of the window's, except for a single run, which may come in parts.
-  func place(_ index: Int, part: ByteRange, _ bytes: UnsafeRawBufferPointer) throws(GraftError) {
-    let window = windows[index]
-    switch window.place {
-    case .writer(let writer, let leaf):
-      let position = part.offset - window.range.offset
-      unsafe try writer.write(bytes, leaf: leaf, byteOffset: window.copy.destinationOffset + position)
+  /// Copies what `copy` says out of `source`.
+  func put(_ copy: StridedCopy, from source: UnsafeRawBufferPointer, into place: Place) throws(GraftError) {
+    switch place {
     case .memory(let memory):
-      precondition(part == window.range, "a window comes whole")
-      switch window.copy.unit {
-      case .byte: unsafe Self.place(window.copy, from: bytes, into: memory)
-      case .bit: bits.withLock { _ in unsafe Self.place(window.copy, from: bytes, into: memory) }
+      switch copy.unit {
+      case .byte: unsafe Self.place(copy, from: source, into: memory)
+      case .bit: bits.withLock { _ in unsafe Self.place(copy, from: source, into: memory) }
       }
+    case .writer(let writer, let leaf):
+      precondition(copy.unit == .byte, "leaves of packed elements are assembled in memory before they are written")
+      try Self.forEachRun(of: copy) { (sourceOffset, destinationOffset) throws(GraftError) in
+        let run = unsafe UnsafeRawBufferPointer(rebasing: source[sourceOffset..<(sourceOffset + copy.runCount)])
+        unsafe try writer.write(run, leaf: leaf, byteOffset: destinationOffset)
+      }
+    }
+  }
+
+  private static func forEachRun(
+    of copy: StridedCopy, _ body: (_ sourceOffset: Int, _ destinationOffset: Int) throws(GraftError) -> Void
+  ) throws(GraftError) {
+    var index = [Int](repeating: 0, count: copy.dimensions.count)
+    var (source, destination) = (copy.sourceOffset, copy.destinationOffset)
+    while true {
+      try body(source, destination)
+      var axis = index.count - 1
+      while axis >= 0 {
+        let dimension = copy.dimensions[axis]
+        index[axis] += 1
+        source += dimension.sourceStride
+        destination += dimension.destinationStride
+        if index[axis] < dimension.count { break }
+        source -= dimension.count * dimension.sourceStride
+        destination -= dimension.count * dimension.destinationStride
+        index[axis] = 0
+        axis -= 1
+      }
+      if axis < 0 { return }
     }
   }
 
@@ -46,9 +55,7 @@ final class Placing: Sendable {
   private static func place(
     _ copy: StridedCopy, from source: UnsafeRawBufferPointer, into destination: UnsafeMutableRawBufferPointer
   ) {
-    let result = unsafe withUnsafeTemporaryAllocation(
-      of: graft_copy_axis.self, capacity: copy.dimensions.count
-    ) {
+    let result = unsafe withUnsafeTemporaryAllocation(of: graft_copy_axis.self, capacity: copy.dimensions.count) {
       axes -> CInt in
       for (index, dimension) in copy.dimensions.enumerated() {
         unsafe axes[index] = graft_copy_axis(

@@ -1,45 +1,56 @@
 internal import GraftCore
 internal import GraftIO
 
-/// The part of a plan that the engine is given at once: a bounded number of reads of a bounded number of files, so that the
-/// lists stay small whatever the model's size.
+/// The part of a plan's plain moves that the engine is given at once: a bounded number of reads of a bounded number of files,
+/// so that the lists stay small whatever the model's size.
 struct Portion {
   /// How many reads there are at most, give or take those of one part of a move.
   static let requestLimit = 1 << 16
   /// How many files are open at once; the usual limit of a process is 1,024 descriptors.
   static let openFileLimit = 256
 
-  private let plan: Plan
+  /// A read into a slot, and what of it goes where.
+  struct Window: Sendable {
+    /// The bytes of the file that are read.
+    var range: ByteRange
+    /// Which of them go where; the source begins with the first byte of the range.
+    var copy: StridedCopy
+    /// Whose they are.
+    var place: Place
+  }
+
+  private let moves: [Plan.Move]
   private let places: [Place]
   private let layout: StagingLayout
   private let cost: CostModel
 
-  /// The next move of the plan, and the parts of it that are still to be cut into windows, the next one last.
+  /// The next move, and the parts of it that are still to be cut into windows, the next one last.
   private var nextMove = 0
   private var parts: [StridedCopy] = []
 
   private(set) var requests: [ReadRequest] = []
-  private(set) var windows: [Placing.Window] = []
+  private(set) var windows: [Window] = []
   /// The plan's index of each file that this portion reads.
   private(set) var fileIndices: [Int] = []
   /// The bytes that this portion brings to their places.
   private(set) var wantedByteCount = 0
 
-  init(plan: Plan, places: [Place], layout: StagingLayout, cost: CostModel) {
-    self.plan = plan
+  /// Portions of these moves, which are in file order and have no codecs.
+  init(moves: [Plan.Move], places: [Place], layout: StagingLayout, cost: CostModel) {
+    self.moves = moves
     self.places = places
     self.layout = layout
     self.cost = cost
   }
 
-  /// Takes the next part of the plan; false when there is none left.
+  /// Takes the next part of the moves; false when there is none left.
   mutating func fill() -> Bool {
     requests.removeAll(keepingCapacity: true)
     windows.removeAll(keepingCapacity: true)
     fileIndices.removeAll(keepingCapacity: true)
     wantedByteCount = 0
-    while requests.count < Self.requestLimit, nextMove < plan.moves.count {
-      let move = plan.moves[nextMove]
+    while requests.count < Self.requestLimit, nextMove < moves.count {
+      let move = moves[nextMove]
       if fileIndices.last != move.chunk.file {
         // Moves are in file order, so a file that is not the last one has not come yet.
         guard fileIndices.count < Self.openFileLimit else { break }
@@ -73,7 +84,7 @@ struct Portion {
     case .writer:
       var copy = copy
       copy.sourceOffset = 0
-      add(Placing.Window(range: range, copy: copy, place: places[move.result]))
+      add(Window(range: range, copy: copy, place: places[move.result]))
     }
   }
 
@@ -85,11 +96,11 @@ struct Portion {
         parts.append(first)
         continue
       }
-      var windows: [Placing.Window] = []
+      var windows: [Window] = []
       part.forEachWindow(limit: layout.operationByteCount, cost: cost) { copy in
         let range = copy.sourceByteRange
         windows.append(
-          Placing.Window(
+          Window(
             range: ByteRange(offset: move.chunk.range.offset + range.offset, count: range.count),
             copy: copy.rebasedToWindow, place: places[move.result]))
         wantedByteCount += copy.copiedByteCount
@@ -99,9 +110,26 @@ struct Portion {
     }
   }
 
-  private mutating func add(_ window: Placing.Window) {
+  private mutating func add(_ window: Window) {
     requests.append(
       ReadRequest(file: fileIndices.count - 1, range: window.range, target: .handler(token: windows.count)))
     windows.append(window)
+  }
+}
+
+extension Placing {
+  /// Takes bytes of a window to their place.
+  ///
+  /// - Parameter part: the bytes of the file that came; all of the window's, except for a single run, which may come in parts.
+  func put(
+    _ window: Portion.Window, part: ByteRange, _ bytes: UnsafeRawBufferPointer
+  ) throws(GraftError) {
+    var copy = window.copy
+    if part != window.range {
+      precondition(copy.isContiguous, "a window of more than one run comes whole")
+      copy.destinationOffset += part.offset - window.range.offset
+      copy.runCount = part.count
+    }
+    unsafe try put(copy, from: bytes, into: window.place)
   }
 }

@@ -19,7 +19,8 @@ package final class ReadProgress: Sendable {
   /// The wanted bytes that are in place and handled.
   package var completedByteCount: Int { completed.load(ordering: .relaxed) }
 
-  func add(_ byteCount: Int) {
+  /// Counts bytes as done; for those who read beside the engine and report with it.
+  package func add(_ byteCount: Int) {
     let now = completed.add(byteCount, ordering: .relaxed).newValue
     guard let report else { return }
     let elapsed = Self.nanoseconds(started.duration(to: .now))
