@@ -33,7 +33,8 @@ let package = Package(
     .library(name: "Graft", targets: ["Graft"])
   ],
   dependencies: [
-    .package(url: "https://github.com/apple/swift-collections", from: "1.6.0")
+    .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
   ],
   targets: [
     // C, one subject each; only their own .c files see the system libraries' headers.
@@ -62,6 +63,14 @@ let package = Package(
       name: "Graft", dependencies: ["GraftCore", "GraftIO", "GraftFormats", "GraftExecute"], swiftSettings: settings),
     // The ceilings that the tool and the benchmarks compare Graft with.
     .target(name: "GraftMeasure", dependencies: ["GraftCore", "GraftIO", "CGraftMeasure"], swiftSettings: settings),
+    .target(
+      name: "GraftCommands",
+      dependencies: [
+        "Graft", "GraftMeasure", "GraftCore", "GraftIO", "GraftExecute", "GraftFormats",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      swiftSettings: settings),
+    .executableTarget(name: "graft", dependencies: ["GraftCommands"], path: "Sources/graft", swiftSettings: settings),
 
     // What scripts/quickstart shows Graft on; it uses nothing of ours.
     .executableTarget(name: "demo-checkpoint", path: "Examples/DemoCheckpoint", swiftSettings: settings),
@@ -81,6 +90,10 @@ let package = Package(
     .testTarget(
       name: "GraftFormatsTests", dependencies: ["GraftFormats", "GraftCodec", "GraftIO", "GraftCore", "GraftTestSupport"],
       swiftSettings: testSettings),
+    .testTarget(
+      name: "GraftCommandsTests", dependencies: ["GraftCommands", "GraftCore"], swiftSettings: testSettings),
+    // Runs the built tool as a process of its own.
+    .testTarget(name: "CLITests", dependencies: ["graft"], path: "Tests/CLI", swiftSettings: testSettings),
     .testTarget(name: "GraftTests", dependencies: ["Graft", "GraftTestSupport"], swiftSettings: testSettings),
     .testTarget(
       name: "GraftExecuteTests", dependencies: ["GraftExecute", "GraftFormats", "GraftIO", "GraftCore", "GraftTestSupport"],

@@ -125,5 +125,6 @@ def test_a_plan_says_what_the_load_then_reads(graft, real_model):
     selection = ["--select", "encoder/layer/{0,5}/**", "--drop", "**/bias"]
     plan = graft.json("plan", real_model, *selection)
     load = graft.json("load", real_model, *selection, "--no-ceiling")
-    assert plan["bytes_read"] == load["bytes_read"]
+    # Where the file is not in the page cache, whole sectors are read around it.
+    assert plan["bytes_read"] <= load["bytes_read"] <= plan["bytes_read"] + 2 * 4096 * load["requests"]
     assert len(plan["leaves"]) == load["leaves"]

@@ -34,6 +34,12 @@ package struct JSONWriter: Sendable {
   /// The text as a string.
   package var string: String { String(decoding: bytes, as: UTF8.self) }
 
+  /// Gives what has been written since it was last taken, so that a long text need not be in memory as a whole.
+  package mutating func takeBytes() -> [UInt8] {
+    defer { bytes.removeAll(keepingCapacity: true) }
+    return bytes
+  }
+
   /// Makes room for a text of about this length.
   package mutating func reserveCapacity(_ byteCount: Int) { bytes.reserveCapacity(byteCount) }
 

@@ -17,6 +17,13 @@ public enum LeafValue: Sendable {
   }
 }
 
+extension LeafValue: PlaceholderLeaf {
+  /// Whether the leaf was not loaded, so that a merge takes the other tree's value.
+  public var isPlaceholder: Bool {
+    if case .placeholder = self { true } else { false }
+  }
+}
+
 extension LeafValue: CustomStringConvertible {
   /// The tensor's spec and first values, the text in quotes, or `placeholder`.
   public var description: String {
@@ -66,8 +73,8 @@ extension Tree where Leaf == LeafValue {
   private func value(wanted: String) throws(GraftError) -> LeafValue {
     switch node {
     case .leaf(let value): return value
-    case .fault(let error): throw error
-    case .dictionary, .list, .tuple, .namedTuple, .empty, .absent: throw notHere(wanted)
+    case .fault, .absent: throw fault ?? notHere(wanted)
+    case .dictionary, .list, .tuple, .namedTuple, .empty: throw notHere(wanted)
     }
   }
 

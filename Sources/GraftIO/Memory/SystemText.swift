@@ -1,12 +1,12 @@
 internal import Glibc
 
 /// Small texts that the kernel keeps under /proc and /sys.
-enum SystemText {
+package enum SystemText {
   /// A text that is longer is cut off; a host with thousands of mounts has a megabyte of them.
   private static let byteCountLimit = 8 << 20
 
   /// The text, nil when there is none or it cannot be read.
-  static func read(_ path: String) -> String? {
+  package static func read(_ path: String) -> String? {
     let rawValue = unsafe open(path, O_RDONLY | O_CLOEXEC)
     guard rawValue >= 0 else { return nil }
     let descriptor = OwnedDescriptor(adopting: rawValue)

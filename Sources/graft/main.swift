@@ -1,0 +1,3 @@
+import GraftCommands
+
+await Tool.main()
