@@ -1,0 +1,107 @@
+package import GraftCore
+
+/// What the user asked of a benchmark.
+package struct BenchmarkOptions: Hashable, Sendable {
+  /// How much is measured.
+  package enum Size: String, CaseIterable, Hashable, Sendable {
+    /// A few MiB and few rounds: shows that a benchmark runs, and no figure that means anything.
+    case tiny
+    /// What the published figures were taken with.
+    case full
+  }
+
+  /// How much is measured.
+  package var size = Size.full
+  /// How many interleaved rounds count.
+  package var rounds = 11
+  /// Where the files that are read are made and kept.
+  package var folder = ".build/benchmarks"
+  /// Whether the load benchmark runs with the file in the page cache.
+  package var warm = false
+  /// Whether the load benchmark runs with nothing of the file in the page cache.
+  package var cold = false
+  /// Whether the answer is one JSON object.
+  package var json = false
+
+  /// The default options.
+  package init() {}
+}
+
+/// A command line of the tool: which benchmark, and its options.
+package enum CommandLine: Hashable, Sendable {
+  /// Runs a benchmark.
+  case run(BenchmarkKind, BenchmarkOptions)
+  /// Says how the tool is used.
+  case help
+
+  /// Reads the arguments after the tool's own name.
+  ///
+  /// - Throws: `invalidArgument` that names what is not understood.
+  package init(_ arguments: [String]) throws(GraftError) {
+    var options = BenchmarkOptions()
+    var kind: BenchmarkKind?
+    var rest = arguments[...]
+    func value(of name: String) throws(GraftError) -> String {
+      guard let value = rest.popFirst() else {
+        throw GraftError(.invalidArgument, "\(name) needs a value", remedy: Self.remedy)
+      }
+      return value
+    }
+    while let argument = rest.popFirst() {
+      switch argument {
+      case "-h", "--help":
+        self = .help
+        return
+      case "--warm": options.warm = true
+      case "--cold": options.cold = true
+      case "--json": options.json = true
+      case "--tiny":
+        options.size = .tiny
+        options.rounds = 2
+      case "--folder": options.folder = try value(of: argument)
+      case "--rounds":
+        let text = try value(of: argument)
+        guard let rounds = Int(text), (1...10_000).contains(rounds) else {
+          throw GraftError(
+            .invalidArgument, "--rounds is not a number of rounds", expected: "1 to 10000", found: text)
+        }
+        options.rounds = rounds
+      default:
+        guard kind == nil, let named = BenchmarkKind(rawValue: argument) else {
+          throw GraftError(
+            .invalidArgument, "'\(argument)' is not understood",
+            expected: BenchmarkKind.allCases.map(\.rawValue).joined(separator: ", "), remedy: Self.remedy)
+        }
+        kind = named
+      }
+    }
+    guard let kind else {
+      self = .help
+      return
+    }
+    if !options.warm && !options.cold { (options.warm, options.cold) = (true, true) }
+    self = .run(kind, options)
+  }
+
+  private static let remedy = "see graft-benchmark --help"
+
+  /// How the tool is used.
+  package static let usage = """
+    usage: graft-benchmark BENCHMARK [options]
+
+    Measures Graft beside what the machine can do with the same bytes, in interleaved rounds of one process.
+
+    \(BenchmarkKind.allCases.map { "  \($0.rawValue.padded(to: 10))\($0.summary)" }.joined(separator: "\n"))
+
+      --warm, --cold   the file in the page cache, or not at all (load, partial; both by default)
+      --rounds N       how many rounds count (11)
+      --folder DIR     where files are made and kept (.build/benchmarks); on the storage that is to be measured
+      --tiny           a few MiB and two rounds: shows that it runs
+      --json           one JSON object
+
+    """
+}
+
+extension String {
+  func padded(to width: Int) -> String { self + String(repeating: " ", count: Swift.max(0, width - count)) }
+}
