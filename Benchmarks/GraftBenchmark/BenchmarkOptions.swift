@@ -16,6 +16,8 @@ package struct BenchmarkOptions: Hashable, Sendable {
   package var rounds = 11
   /// Where the files that are read are made and kept.
   package var folder = ".build/benchmarks"
+  /// How many leaves the open benchmark's checkpoint has; nil for several sizes.
+  package var leafCount: Int?
   /// Whether the load benchmark runs with the file in the page cache.
   package var warm = false
   /// Whether the load benchmark runs with nothing of the file in the page cache.
@@ -47,6 +49,15 @@ package enum CommandLine: Hashable, Sendable {
       }
       return value
     }
+    func number(of name: String, _ allowed: ClosedRange<Int>) throws(GraftError) -> Int {
+      let text = try value(of: name)
+      guard let number = Int(text), allowed.contains(number) else {
+        throw GraftError(
+          .invalidArgument, "\(name) does not take this value",
+          expected: "a number from \(allowed.lowerBound) to \(allowed.upperBound)", found: text)
+      }
+      return number
+    }
     while let argument = rest.popFirst() {
       switch argument {
       case "-h", "--help":
@@ -59,13 +70,8 @@ package enum CommandLine: Hashable, Sendable {
         options.size = .tiny
         options.rounds = 2
       case "--folder": options.folder = try value(of: argument)
-      case "--rounds":
-        let text = try value(of: argument)
-        guard let rounds = Int(text), (1...10_000).contains(rounds) else {
-          throw GraftError(
-            .invalidArgument, "--rounds is not a number of rounds", expected: "1 to 10000", found: text)
-        }
-        options.rounds = rounds
+      case "--rounds": options.rounds = try number(of: argument, 1...10_000)
+      case "--leaves": options.leafCount = try number(of: argument, 1...1_000_000)
       default:
         guard kind == nil, let named = BenchmarkKind(rawValue: argument) else {
           throw GraftError(
@@ -95,6 +101,7 @@ package enum CommandLine: Hashable, Sendable {
 
       --warm, --cold   the file in the page cache, or not at all (load, partial; both by default)
       --rounds N       how many rounds count (11)
+      --leaves N       how many leaves to open (10,000, 100,000 and 400,000)
       --folder DIR     where files are made and kept (.build/benchmarks); on the storage that is to be measured
       --tiny           a few MiB and two rounds: shows that it runs
       --json           one JSON object

@@ -13,7 +13,8 @@ struct OpenBenchmark {
     var report = BenchmarkReport()
     var table = BenchmarkReport.Table(
       "opening and planning", ["leaves", "open, ms", "plan, ms", "both, ms", "µs for each leaf"])
-    let counts = options.size == .full ? [10_000, 100_000, 400_000] : [100, 1_000]
+    let counts =
+      options.leafCount.map { [$0] } ?? (options.size == .full ? [10_000, 100_000, 400_000] : [100, 1_000])
     var both: [Measurement] = []
     for count in counts {
       let model = try ModelFile.manyLeaves(count, options)
