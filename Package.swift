@@ -72,6 +72,14 @@ let package = Package(
       swiftSettings: settings),
     .executableTarget(name: "graft", dependencies: ["GraftCommands"], path: "Sources/graft", swiftSettings: settings),
 
+    // How fast it is, beside what the machine can do.
+    .target(
+      name: "GraftBenchmark", dependencies: ["Graft", "GraftMeasure", "GraftIO", "GraftCore"],
+      path: "Benchmarks/GraftBenchmark", swiftSettings: settings),
+    .executableTarget(
+      name: "graft-benchmark", dependencies: ["GraftBenchmark", "GraftCore"], path: "Benchmarks/graft-benchmark",
+      swiftSettings: settings),
+
     // What scripts/quickstart shows Graft on; it uses nothing of ours.
     .executableTarget(name: "demo-checkpoint", path: "Examples/DemoCheckpoint", swiftSettings: settings),
 
@@ -85,6 +93,8 @@ let package = Package(
       swiftSettings: testSettings),
     .testTarget(
       name: "GraftMeasureTests", dependencies: ["GraftMeasure", "GraftIO", "GraftCore"], swiftSettings: testSettings),
+    .testTarget(
+      name: "GraftBenchmarkTests", dependencies: ["GraftBenchmark", "GraftMeasure", "GraftCore"], swiftSettings: testSettings),
     .testTarget(
       name: "GraftCodecTests", dependencies: ["GraftCodec", "GraftCore", "GraftTestSupport"], swiftSettings: testSettings),
     .testTarget(

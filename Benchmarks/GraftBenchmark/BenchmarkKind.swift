@@ -1,0 +1,39 @@
+package import GraftCore
+
+/// The benchmarks: each answers one question.
+package enum BenchmarkKind: String, CaseIterable, Hashable, Sendable {
+  case load
+  case partial
+  case open
+  case memory
+
+  /// The question, in a line.
+  package var summary: String {
+    switch self {
+    case .load: "How close does loading a whole model come to a plain read of its file?"
+    case .partial: "How much is read for a part of a model, and does reading near leaves together pay?"
+    case .open: "How long until the leaves are known and their reads are planned, and is that linear?"
+    case .memory: "How much memory does a load take beyond its result?"
+    }
+  }
+
+  /// Runs the benchmark.
+  ///
+  /// - Throws: ``GraftError`` when its files cannot be made or read.
+  package func run(_ options: BenchmarkOptions) async throws(GraftError) -> BenchmarkReport {
+    let business = MachineBusiness()
+    var report =
+      switch self {
+      case .load: try await LoadBenchmark(options).run()
+      case .partial: try await PartialBenchmark(options).run()
+      case .open: try await OpenBenchmark(options).run()
+      case .memory: try await MemoryBenchmark(options).run()
+      }
+    report.name = rawValue
+    if options.size == .tiny { report.conditions.append("tiny input: no figure here means anything") }
+    report.conditions += [
+      "\(options.rounds) interleaved rounds; medians (smallest-largest)", business.description,
+    ]
+    return report
+  }
+}

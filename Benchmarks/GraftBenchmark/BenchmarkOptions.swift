@@ -1,0 +1,114 @@
+package import GraftCore
+
+/// What the user asked of a benchmark.
+package struct BenchmarkOptions: Hashable, Sendable {
+  /// How much is measured.
+  package enum Size: String, CaseIterable, Hashable, Sendable {
+    /// A few MiB and few rounds: shows that a benchmark runs, and no figure that means anything.
+    case tiny
+    /// What the published figures were taken with.
+    case full
+  }
+
+  /// How much is measured.
+  package var size = Size.full
+  /// How many interleaved rounds count.
+  package var rounds = 11
+  /// Where the files that are read are made and kept.
+  package var folder = ".build/benchmarks"
+  /// How many leaves the open benchmark's checkpoint has; nil for several sizes.
+  package var leafCount: Int?
+  /// Whether the load benchmark runs with the file in the page cache.
+  package var warm = false
+  /// Whether the load benchmark runs with nothing of the file in the page cache.
+  package var cold = false
+  /// Whether the answer is one JSON object.
+  package var json = false
+
+  /// The default options.
+  package init() {}
+}
+
+/// A command line of the tool: which benchmark, and its options.
+package enum CommandLine: Hashable, Sendable {
+  /// Runs a benchmark.
+  case run(BenchmarkKind, BenchmarkOptions)
+  /// Says how the tool is used.
+  case help
+
+  /// Reads the arguments after the tool's own name.
+  ///
+  /// - Throws: `invalidArgument` that names what is not understood.
+  package init(_ arguments: [String]) throws(GraftError) {
+    var options = BenchmarkOptions()
+    var kind: BenchmarkKind?
+    var rest = arguments[...]
+    func value(of name: String) throws(GraftError) -> String {
+      guard let value = rest.popFirst() else {
+        throw GraftError(.invalidArgument, "\(name) needs a value", remedy: Self.remedy)
+      }
+      return value
+    }
+    func number(of name: String, _ allowed: ClosedRange<Int>) throws(GraftError) -> Int {
+      let text = try value(of: name)
+      guard let number = Int(text), allowed.contains(number) else {
+        throw GraftError(
+          .invalidArgument, "\(name) does not take this value",
+          expected: "a number from \(allowed.lowerBound) to \(allowed.upperBound)", found: text)
+      }
+      return number
+    }
+    while let argument = rest.popFirst() {
+      switch argument {
+      case "-h", "--help":
+        self = .help
+        return
+      case "--warm": options.warm = true
+      case "--cold": options.cold = true
+      case "--json": options.json = true
+      case "--tiny":
+        options.size = .tiny
+        options.rounds = 2
+      case "--folder": options.folder = try value(of: argument)
+      case "--rounds": options.rounds = try number(of: argument, 1...10_000)
+      case "--leaves": options.leafCount = try number(of: argument, 1...1_000_000)
+      default:
+        guard kind == nil, let named = BenchmarkKind(rawValue: argument) else {
+          throw GraftError(
+            .invalidArgument, "'\(argument)' is not understood",
+            expected: BenchmarkKind.allCases.map(\.rawValue).joined(separator: ", "), remedy: Self.remedy)
+        }
+        kind = named
+      }
+    }
+    guard let kind else {
+      self = .help
+      return
+    }
+    if !options.warm && !options.cold { (options.warm, options.cold) = (true, true) }
+    self = .run(kind, options)
+  }
+
+  private static let remedy = "see graft-benchmark --help"
+
+  /// How the tool is used.
+  package static let usage = """
+    usage: graft-benchmark BENCHMARK [options]
+
+    Measures Graft beside what the machine can do with the same bytes, in interleaved rounds of one process.
+
+    \(BenchmarkKind.allCases.map { "  \($0.rawValue.padded(to: 10))\($0.summary)" }.joined(separator: "\n"))
+
+      --warm, --cold   the file in the page cache, or not at all (load, partial; both by default)
+      --rounds N       how many rounds count (11)
+      --leaves N       how many leaves to open (10,000, 100,000 and 400,000)
+      --folder DIR     where files are made and kept (.build/benchmarks); on the storage that is to be measured
+      --tiny           a few MiB and two rounds: shows that it runs
+      --json           one JSON object
+
+    """
+}
+
+extension String {
+  func padded(to width: Int) -> String { self + String(repeating: " ", count: Swift.max(0, width - count)) }
+}

@@ -1,0 +1,136 @@
+internal import Graft
+internal import GraftIO
+internal import GraftMeasure
+
+/// Loads parts of models: how many bytes are read for them, and whether reading near leaves together pays.
+struct PartialBenchmark {
+  let options: BenchmarkOptions
+
+  init(_ options: BenchmarkOptions) { self.options = options }
+
+  func run() async throws(GraftError) -> BenchmarkReport {
+    var report = BenchmarkReport()
+    try await measureLargeLeaves(&report)
+    try await measureSmallLeaves(&report)
+    return report
+  }
+
+  /// A tenth of a model in large leaves: only those may be read.
+  private func measureLargeLeaves(_ report: inout BenchmarkReport) async throws(GraftError) {
+    let model = try ModelFile.languageModel(options)
+    let checkpoint = try await Checkpoint(at: model.path)
+    let file = try File(opening: model.path)
+    let large = options.size == .full ? 1 << 20 : 1 << 13
+    // Leaves in an order without a pattern, as long as they do not exceed a tenth together.
+    var chosen: Set<TreePath> = []
+    var wanted = 0
+    let order = checkpoint.tree.leaves.enumerated().sorted {
+      ModelFile.mixed(UInt64($0.offset)) < ModelFile.mixed(UInt64($1.offset))
+    }
+    for (_, leaf) in order {
+      guard case .tensor(let spec) = leaf.leaf, spec.byteCount >= large,
+        wanted + spec.byteCount <= checkpoint.logicalByteCount / 10
+      else { continue }
+      wanted += spec.byteCount
+      chosen.insert(leaf.path)
+    }
+    let target = checkpoint.target { path, _ in chosen.contains(path) ? .stored : .placeholder }
+
+    var table = BenchmarkReport.Table(
+      "a tenth of a model, in leaves of at least \(large >> 10) KiB",
+      ["page cache", "leaves", "% wanted", "% read", "requests", "GiB/s wanted"])
+    for isWarm in [true, false] where isWarm ? options.warm : options.cold {
+      let kept = KeptResult()
+      let results = try await InterleavedRounds.run(
+        [contestant(checkpoint, file, target, byteCount: wanted, isWarm: isWarm, Tuning(), kept)],
+        rounds: options.rounds)
+      guard let reading = kept.report?.reading else { continue }
+      func percent(_ bytes: Int) -> Double { 100 * Double(bytes) / Double(file.byteCount) }
+      table.rows.append([
+        .text(isWarm ? "warm" : "cold"), .count(chosen.count), .figure(percent(wanted)),
+        .figure(percent(reading.bytesRead)), .count(reading.requestCount), .spread(results[0].gibPerSecond),
+      ])
+      // Leaves of a few KiB lie close enough together to be read with what is between them.
+      guard options.size == .full else { continue }
+      report.claims.append(
+        .init(
+          "% of a model's bytes read for 10 % of them, \(isWarm ? "warm" : "cold")",
+          percent(reading.bytesRead),
+          .atMost(10.5)))
+    }
+    report.tables.append(table)
+  }
+
+  /// Small leaves here and there, with and without reading near ones together.
+  private func measureSmallLeaves(_ report: inout BenchmarkReport) async throws(GraftError) {
+    let model = try ModelFile.smallLeaves(options)
+    let checkpoint = try await Checkpoint(at: model.path)
+    let file = try File(opening: model.path)
+    let together = Tuning()
+    var apart = Tuning()
+    // Only ranges without a byte between them could still meet.
+    apart.coalescingGapByteCount = 0
+    apart.overReadFactor = 1
+
+    var table = BenchmarkReport.Table(
+      "leaves of 2 to 32 KiB, wanted here and there",
+      [
+        "page cache, share wanted", "requests", "of one each", "bytes read / wanted", "MiB/s together",
+        "MiB/s each", "ratio",
+      ])
+    for isWarm in [true, false] where isWarm ? options.warm : options.cold {
+      for share in [2, 4, 8] {
+        var wanted = 0
+        var index: UInt64 = 0
+        let target = checkpoint.target { _, spec in
+          index += 1
+          guard ModelFile.mixed(index) % UInt64(share) == 0 else { return .placeholder }
+          wanted += spec.tensor?.byteCount ?? 0
+          return .stored
+        }
+        let byteCount = wanted
+        let (keptApart, keptTogether) = (KeptResult(), KeptResult())
+        let results = try await InterleavedRounds.run(
+          [
+            contestant(checkpoint, file, target, byteCount: byteCount, isWarm: isWarm, apart, keptApart),
+            contestant(
+              checkpoint, file, target, byteCount: byteCount, isWarm: isWarm, together, keptTogether),
+          ], rounds: options.rounds)
+        guard let readApart = keptApart.report?.reading, let read = keptTogether.report?.reading else {
+          continue
+        }
+        let overRead = Double(read.bytesRead) / Double(max(1, byteCount))
+        let ratio = results[1].speed(relativeTo: results[0])
+        func mebibytes(_ result: Measurement) -> Spread {
+          Spread(result.seconds.map { Double(byteCount) / Double(1 << 20) / $0 })
+        }
+        table.rows.append([
+          .text("\(isWarm ? "warm" : "cold"), 1 in \(share)"), .count(read.requestCount),
+          .count(readApart.requestCount), .figure(overRead), .spread(mebibytes(results[1])),
+          .spread(mebibytes(results[0])), .spread(ratio),
+        ])
+        let name = "\(isWarm ? "warm" : "cold"), 1 leaf in \(share)"
+        report.claims.append(
+          .init("bytes read for each wanted one, \(name)", overRead, .atMost(together.overReadFactor)))
+        report.claims.append(.init("together / one read each, \(name)", ratio.median, .atLeast(1)))
+      }
+    }
+    report.tables.append(table)
+  }
+
+  private func contestant(
+    _ checkpoint: Checkpoint, _ file: File, _ target: Tree<Target>, byteCount: Int, isWarm: Bool,
+    _ tuning: Tuning,
+    _ kept: KeptResult
+  ) -> Contestant {
+    Contestant(
+      "Graft", byteCount: byteCount,
+      prepare: { () async throws(GraftError) in
+        kept.drop()
+        if isWarm { try PageCache.warm(file) } else { try PageCache.empty(of: file) }
+      },
+      run: { () async throws(GraftError) in
+        kept.keep(try await checkpoint.load(target, partial: true, tuning: tuning))
+      })
+  }
+}

@@ -1,0 +1,99 @@
+import Glibc
+import GraftBenchmark
+import GraftCore
+import GraftMeasure
+import Testing
+
+/// Every benchmark on tiny inputs, so that none rots; how fast anything was is nobody's claim here.
+@Suite struct GraftBenchmarkTests {
+  @Test(arguments: BenchmarkKind.allCases)
+  func `a benchmark runs on tiny input, and its report is a table and a JSON object`(_ kind: BenchmarkKind)
+    async throws
+  {
+    let folder = try TemporaryBenchmarkFolder()
+    guard case .run(let kind, var options) = try CommandLine([kind.rawValue, "--tiny"]) else {
+      Issue.record("a benchmark's name runs it")
+      return
+    }
+    options.folder = folder.path
+    let report = try await kind.run(options)
+    #expect(report.name == kind.rawValue)
+    #expect(!report.tables.isEmpty)
+    for table in report.tables {
+      #expect(!table.rows.isEmpty, "\(table.title)")
+      for row in table.rows { #expect(row.count == table.columns.count) }
+      #expect(report.description.contains(table.title))
+    }
+    let json = try JSONReader.value(of: Array(report.json.utf8))
+    guard case .object(let members) = json else {
+      Issue.record("the report is an object")
+      return
+    }
+    #expect(members.map(\.key) == ["benchmark", "conditions", "tables", "claims"])
+  }
+
+  @Test func `what is counted rather than timed keeps its promise on tiny input too`() async throws {
+    let folder = try TemporaryBenchmarkFolder()
+    var options = BenchmarkOptions()
+    (options.size, options.rounds, options.folder, options.warm) = (.tiny, 1, folder.path, true)
+    let partial = try await BenchmarkKind.partial.run(options)
+    for claim in partial.claims where claim.text.contains("bytes read") {
+      #expect(claim.isMet, "\(claim.text): \(claim.measured)")
+    }
+  }
+
+  @Test(arguments: [
+    ["fast"], ["load", "open"], ["load", "--rounds"], ["load", "--rounds", "0"], ["load", "--many"],
+  ])
+  func `a command line that makes no sense is an error that says so`(_ arguments: [String]) {
+    #expect { try CommandLine(arguments) } throws: { error in
+      (error as? GraftError)?.code == .invalidArgument
+    }
+  }
+
+  @Test func `a command line gives its options`() throws {
+    var expected = BenchmarkOptions()
+    (expected.rounds, expected.folder, expected.cold, expected.json) = (3, "there", true, true)
+    #expect(
+      try CommandLine(["--rounds", "3", "load", "--cold", "--folder", "there", "--json"])
+        == .run(.load, expected))
+    #expect(try CommandLine([]) == .help)
+    #expect(CommandLine.usage.contains("--rounds"))
+  }
+
+  @Test func `a model's file is made once and holds what its header says`() async throws {
+    let folder = try TemporaryBenchmarkFolder()
+    let leaves = [ModelFile.Leaf("a.weight", [3, 5]), ModelFile.Leaf("a.bias", [7])]
+    let first = try ModelFile.make("model", in: folder.path + "/deep/er", leaves)
+    var before = stat()
+    #expect(stat(first.path, &before) == 0)
+    _ = try ModelFile.make("model", in: folder.path + "/deep/er", leaves)
+    var after = stat()
+    #expect(stat(first.path, &after) == 0)
+    #expect(before.st_ino == after.st_ino)
+    // Another model under the same name is another file.
+    _ = try ModelFile.make("model", in: folder.path + "/deep/er", [ModelFile.Leaf("b", [1])])
+    #expect(stat(first.path, &after) == 0)
+    #expect(before.st_size != after.st_size)
+  }
+
+  @Test func `a claim says whether it is met, at its bound too`() {
+    #expect(BenchmarkReport.Claim("", 0.9, .atLeast(0.9)).isMet)
+    #expect(!BenchmarkReport.Claim("", 0.89, .atLeast(0.9)).isMet)
+    #expect(BenchmarkReport.Claim("", 5, .atMost(5)).isMet)
+    #expect(!BenchmarkReport.Claim("", 5.1, .atMost(5)).isMet)
+  }
+}
+
+/// Owns a folder that is removed with all that is in it.
+final class TemporaryBenchmarkFolder {
+  let path: String
+  init() throws {
+    var template = Array("/tmp/graft-benchmark-XXXXXX".utf8CString)
+    try #require(mkdtemp(&template) != nil)
+    path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+  }
+  deinit {
+    _ = nftw(path, { path, _, _, _ in remove(path!) }, 16, FTW_DEPTH | FTW_PHYS)
+  }
+}
