@@ -4,8 +4,10 @@ public struct Layout: Hashable, Sendable {
   public var chunkShape: Shape
   /// What a chunk's bytes went through when they were written, the first to undo first; none for plain bytes.
   public var codecs: [Codec]
-  /// The chunks in row-major order over the grid.
+  /// The chunks in row-major order over the grid; empty as long as ``shards`` says where they are.
   public var chunks: [ChunkLocation]
+  /// The shards that hold the chunks, when nobody has looked yet where in the shards they are.
+  public var shards: Shards?
   /// One stored element, which absent chunks are full of; nil where no chunk is absent.
   public var fillValue: [UInt8]?
   /// The bits that one element takes in a decoded chunk.
@@ -33,7 +35,7 @@ public struct Layout: Hashable, Sendable {
   }
 
   /// The bytes that all chunks take where they are stored.
-  public var storedByteCount: Int { chunks.reduce(0) { $0 + $1.byteCount } }
+  public var storedByteCount: Int { (shards?.places ?? chunks).reduce(0) { $0 + $1.byteCount } }
 
   /// The bytes of one chunk after its codecs are undone; nil when the number overflows.
   public var decodedChunkByteCount: Int? {
@@ -45,6 +47,26 @@ public struct Layout: Hashable, Sendable {
   /// The number of chunks along each axis for a tensor of this shape.
   public func gridShape(of shape: Shape) -> Shape {
     Shape(zip(shape, chunkShape).map { extent, chunk in extent / Swift.max(chunk, 1) + (extent % Swift.max(chunk, 1) == 0 ? 0 : 1) })
+  }
+}
+
+/// Shards: stored values that each hold a grid of chunks and an index that says where in the shard each of them is.
+public struct Shards: Hashable, Sendable {
+  /// The extent of one shard along each axis, a multiple of the chunk's.
+  public var shape: Shape
+  /// The shards in row-major order over their own grid.
+  public var places: [ChunkLocation]
+  /// Whether the index is the last bytes of a shard; the first otherwise.
+  public var indexIsAtEnd: Bool
+  /// Whether a CRC-32C follows the index.
+  public var indexHasChecksum: Bool
+
+  /// Shards in row-major order over their grid.
+  public init(shape: Shape, places: [ChunkLocation], indexIsAtEnd: Bool, indexHasChecksum: Bool) {
+    self.shape = shape
+    self.places = places
+    self.indexIsAtEnd = indexIsAtEnd
+    self.indexHasChecksum = indexHasChecksum
   }
 }
 
