@@ -32,7 +32,7 @@ internal import GraftIO
   }
 
   /// Long enough that a read's own cost does not show, short enough that the bytes are still in the cache when they are decoded.
-  private static let blockByteCount = 256 << 10
+  static let blockByteCount = 256 << 10
 
   private let job: ChunkJob
   private let source: Source

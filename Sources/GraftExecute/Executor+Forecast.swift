@@ -4,12 +4,14 @@ internal import GraftIO
 extension Executor {
   /// What ``run(into:progress:)`` would read into memory, without reading or opening anything.
   ///
-  /// It is exact where reads go through the page cache. Direct I/O reads whole sectors, and results that happen to be
-  /// neighbours in memory may be read in fewer requests.
+  /// It is exact where reads go through the page cache and chunks are plain or wanted whole. Direct I/O reads whole sectors,
+  /// results that happen to be neighbours in memory may be read in fewer requests, and of a large chunk that is decoded as
+  /// a stream no more is read than the last wanted byte takes.
   ///
   /// - Throws: ``GraftError`` of code `invalidArgument` for settings that leave no room to read anything.
   package func forecast() throws(GraftError) -> ReadReport {
-    let layout = try StagingLayout(tuning)
+    let readTuning = self.readTuning
+    let layout = try StagingLayout(readTuning)
     let packed = PackedLayout(plan)
     // Places that are never touched: only whether they are neighbours matters, and these are not.
     let places = plan.results.indices.map { index -> Place in
@@ -19,18 +21,40 @@ extension Executor {
           start: UnsafeMutableRawPointer(bitPattern: address), count: plan.results[index].spec.byteCount))
     }
     var report = ReadReport()
-    var portion = Portion(plan: plan, places: places, layout: layout, cost: CostModel(tuning))
+    var portion = Portion(moves: plainMoves, places: places, layout: layout, cost: CostModel(tuning))
     var usesSlots = false
     while portion.fill() {
       report.bytesWanted += portion.wantedByteCount
-      let batch = unsafe try ReadBatch(portion.requests, tuning: tuning)
-      while let operation = batch.next() {
-        report.requestCount += 1
-        report.bytesRead += operation.range.count
-        if case .slot = operation.destination { usesSlots = true }
-      }
+      usesSlots = try report.count(portion.requests, readTuning) || usesSlots
     }
-    report.peakStagingByteCount = usesSlots ? layout.byteCount : 0
+    if !plan.encodings.isEmpty {
+      let decoding = try Decoding(plan: plan, places: places, readLayout: layout, tuning: tuning)
+      let (small, large) = decoding.jobs()
+      let requests = small.map { ReadRequest(file: $0.file, range: $0.range, target: .handler(token: 0)) }
+      usesSlots = try report.count(requests, readTuning) || usesSlots
+      report.bytesWanted += small.reduce(0) { $0 + $1.range.count }
+      for job in large {
+        report.bytesRead += job.range.count
+        report.bytesWanted += job.range.count
+        report.requestCount += (job.range.count + ChunkStream.blockByteCount - 1) / ChunkStream.blockByteCount
+      }
+      report.peakStagingByteCount = tuning.budgetByteCount / 2
+    }
+    report.peakStagingByteCount += usesSlots ? layout.byteCount : 0
     return report
+  }
+}
+
+extension ReadReport {
+  /// Counts the reads that the engine makes of these requests; whether any of them needs a slot.
+  fileprivate mutating func count(_ requests: [ReadRequest], _ tuning: Tuning) throws(GraftError) -> Bool {
+    let batch = unsafe try ReadBatch(requests, tuning: tuning)
+    var usesSlots = false
+    while let operation = batch.next() {
+      requestCount += 1
+      bytesRead += operation.range.count
+      if case .slot = operation.destination { usesSlots = true }
+    }
+    return usesSlots
   }
 }

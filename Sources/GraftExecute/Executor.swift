@@ -43,10 +43,7 @@ package struct Executor: Sendable {
   private func read(
     into places: [Place], progress: (@Sendable (Progress) -> Void)?
   ) async throws(GraftError) -> ReadReport {
-    // Reading and decoding share the budget.
-    let hasEncodings = !plan.encodings.isEmpty
-    var readTuning = tuning
-    if hasEncodings { readTuning.budgetByteCount /= 2 }
+    let readTuning = self.readTuning
     let layout = try StagingLayout(readTuning)
     let decoding = try Decoding(plan: plan, places: places, readLayout: layout, tuning: tuning)
     var report = ReadReport()
@@ -54,8 +51,7 @@ package struct Executor: Sendable {
 
     try decoding.placeLiterals()
     var portion = Portion(
-      moves: hasEncodings ? plan.moves.filter { $0.encoding == nil } : plan.moves, places: places, layout: layout,
-      cost: CostModel(tuning))
+      moves: plainMoves, places: places, layout: layout, cost: CostModel(tuning))
     while portion.fill() {
       let files = try await open(portion.fileIndices)
       let windows = portion.windows
@@ -70,10 +66,20 @@ package struct Executor: Sendable {
       }
       done.byteCount += portion.wantedByteCount
     }
-    if hasEncodings {
-      try await decode(decoding, readTuning, &report, &done)
-    }
+    if !plan.encodings.isEmpty { try await decode(decoding, readTuning, &report, &done) }
     return report
+  }
+
+  /// The settings of the engine: where there is something to decode, reading and decoding share the budget.
+  var readTuning: Tuning {
+    var tuning = tuning
+    if !plan.encodings.isEmpty { tuning.budgetByteCount /= 2 }
+    return tuning
+  }
+
+  /// The moves out of chunks without codecs.
+  var plainMoves: [Plan.Move] {
+    plan.encodings.isEmpty ? plan.moves : plan.moves.filter { $0.encoding == nil }
   }
 
   /// Does the moves out of encoded chunks: small chunks through the engine, large ones on threads that stream them.
