@@ -48,8 +48,7 @@ struct Load: Verb {
     let checkpoint = try await Checkpoint(at: path, flat: flat, tuning: tuning.tuning)
     let (target, partial) = try checkpoint.target(selection.selection, slices: slice)
     let plan = try checkpoint.plan(target, partial: partial)
-    let ceiling =
-      self.ceiling && into == .host ? try await LoadCeiling(plan, threadCount: tuning.threads) : nil
+    let ceiling = await makeCeiling(plan, session)
     var answer = LoadAnswer(into: into)
     for round in 1...repetitions {
       let title = repetitions == 1 ? "loading" : "loading \(round) of \(repetitions)"
@@ -74,6 +73,20 @@ struct Load: Verb {
     answer.ceilingByteCount = ceiling?.contestant.byteCount ?? 0
     for note in answer.report?.notes ?? [] { session.note(note) }
     return answer
+  }
+}
+
+extension Load {
+  /// What the load is compared with; nil where nothing is to be compared, or nothing can be.
+  private func makeCeiling(_ plan: Plan, _ session: Session) async -> LoadCeiling? {
+    guard ceiling, into == .host else { return nil }
+    do throws(GraftError) {
+      return try await LoadCeiling(plan, threadCount: tuning.threads)
+    } catch {
+      // Memory may have room for the model and none for a comparison.
+      session.note("There is no ceiling to compare with. \(error)")
+      return nil
+    }
   }
 }
 

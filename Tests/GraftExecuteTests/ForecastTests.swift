@@ -1,0 +1,52 @@
+import Foundation
+import GraftCore
+import GraftExecute
+import GraftTestSupport
+import Testing
+
+@Suite struct ForecastTests {
+  @Test func `a forecast says what a buffered run reads, without a file`() async throws {
+    let path = NSTemporaryDirectory() + "/graft-forecast-\(UUID().uuidString)"
+    defer { unlink(path) }
+    let byteCount = 3_000_000
+    try Data(count: byteCount).write(to: URL(filePath: path))
+    let seed = UInt64.random(in: 0...UInt64.max)
+    var random = SeededGenerator(seed: seed)
+    var tuning = Tuning()
+    tuning.access = .buffered
+    tuning.budgetByteCount = 8 << 20
+    for _ in 0..<40 {
+      var planner = Planner()
+      _ = planner.addFiles([StoredFile(path: path, byteCount: byteCount)])
+      for leaf in 0..<Int.random(in: 1...12, using: &random) {
+        // Small leaves, which are read together, and now and then one that is not.
+        let rows = Int.random(in: 0...(leaf % 5 == 4 ? 4000 : 40), using: &random)
+        let spec = TensorSpec(.uint8, [rows, 100])
+        let range = ByteRange(
+          offset: .random(in: 0...byteCount - spec.byteCount, using: &random), count: spec.byteCount)
+        let slice =
+          Bool.random(using: &random)
+          ? nil
+          : TensorSlice([
+            .strided(lower: nil, upper: nil, step: Int.random(in: 1...9, using: &random)), .range(3..<50),
+          ])
+        _ = try planner.add(
+          TreePath([Key(index: leaf)]), spec, Layout(contiguous: spec, file: 0, range: range), slice: slice)
+      }
+      let plan = planner.plan()
+      let forecast = try Executor(plan, tuning: tuning).forecast()
+      let memory = plan.results.map {
+        // With room between them: neighbours in memory may be read in one request.
+        UnsafeMutableRawBufferPointer.allocate(byteCount: $0.spec.byteCount + 64, alignment: 64)
+      }
+      defer { for part in memory { part.deallocate() } }
+      let places = zip(memory, plan.results).map {
+        Place.memory(UnsafeMutableRawBufferPointer(rebasing: $0[..<$1.spec.byteCount]))
+      }
+      let report = try await Executor(plan, tuning: tuning).run(into: places)
+      #expect(forecast.bytesRead == report.bytesRead, "seed \(seed)")
+      #expect(forecast.bytesWanted == report.bytesWanted, "seed \(seed)")
+      #expect(forecast.requestCount == report.requestCount, "seed \(seed)")
+    }
+  }
+}
