@@ -42,6 +42,11 @@ public struct Tuning: Hashable, Sendable {
   /// Ranges of at least this many bytes are worth direct I/O when they are cold.
   public var directMinimumByteCount = 1 << 20
   /// Unwanted bytes between two wanted ranges that are read along rather than skipped, at most.
+  ///
+  /// Measured from a cold file (two cores, ext4 on a virtual NVMe disk of 2 GiB/s; 2,048 ranges of 4 and of 32 KiB):
+  /// reading through gaps of 4 KiB is 1.8 to 2.9 times as fast as skipping them, of 16 KiB 1.7 to 2.3, of 32 KiB 1.3 to
+  /// 1.6, of 64 KiB 0.9 to 1.1, of 128 KiB 0.5 to 0.9. A disk with more latency for its bandwidth wants a larger gap.
+  /// From the page cache only tiny ranges are read together, however large this is.
   public var coalescingGapByteCount = 32 << 10
   /// How many bytes may be read for each byte that is wanted, when near ranges are read together.
   public var overReadFactor = 2.0

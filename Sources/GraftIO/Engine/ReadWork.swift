@@ -25,6 +25,8 @@ package struct ReadOperation: Sendable {
   package var extentByteCount: Int
   /// How many of the bytes somebody wants; the rest lies in gaps that are read through.
   package var wantedByteCount: Int
+  /// Whether ``ReadWork/warmParts(of:)`` has something better where the bytes are in the page cache.
+  package var hasWarmParts = false
 
   /// An operation; its extent and the number of wanted bytes are the range's own length unless given.
   package init(
@@ -57,4 +59,13 @@ package protocol ReadWork: Sendable {
   ///   this returns.
   /// - Throws: Whatever is to end the run. After an error or a cancellation no further operation is completed.
   func completed(_ operation: ReadOperation, _ bytes: UnsafeRawBufferPointer) throws(GraftError)
+
+  /// The operations to do instead of this one, because its bytes are in the page cache and reading gaps does not pay.
+  ///
+  /// Only asked of operations that say so.
+  func warmParts(of operation: ReadOperation) -> [ReadOperation]
+}
+
+extension ReadWork {
+  package func warmParts(of operation: ReadOperation) -> [ReadOperation] { [] }
 }

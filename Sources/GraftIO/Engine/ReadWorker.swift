@@ -22,8 +22,8 @@ internal import GraftCore
   private var issuedCount = 0
   /// Bytes that are prepared and not submitted.
   private var preparedByteCount = 0
-  /// An operation that waits for a slot.
-  private var pending: ReadOperation?
+  /// Operations that were pulled and are not begun, the next one last: one that waits for a slot, and parts of one.
+  private var pending: [ReadOperation] = []
   private var isExhausted = false
   private var isDraining = false
   /// Whether other threads may be brought in: a ring needs none, and they use the slots that a ring would.
@@ -126,15 +126,14 @@ internal import GraftCore
         issue(index, on: queue)
         continue
       }
-      if isDraining || isExhausted && pending == nil || freeEntries.isEmpty { return }
-      guard let operation = pending ?? run.work.next() else {
+      if isDraining || isExhausted && pending.isEmpty || freeEntries.isEmpty { return }
+      guard let operation = pending.popLast() ?? run.work.next() else {
         isExhausted = true
         return
       }
-      pending = nil
       do throws(GraftError) {
         if try !begin(operation) {
-          pending = operation
+          pending.append(operation)
           return
         }
       } catch {
@@ -147,7 +146,7 @@ internal import GraftCore
   /// Pulls no more, and lets go of what has no read in flight.
   private func drain() {
     isDraining = true
-    pending = nil
+    pending = []
     for index in unissued { release(index) }
     unissued.removeAll()
   }
@@ -182,6 +181,10 @@ internal import GraftCore
       return true
     }
     let (mode, warmth) = chooseMode(operation)
+    if warmth == .warm, operation.hasWarmParts {
+      pending += run.work.warmParts(of: operation).reversed()
+      return true
+    }
     let isWaiting = warmth != .warm
     if isWaiting, mayAddHelpers {
       mayAddHelpers = false

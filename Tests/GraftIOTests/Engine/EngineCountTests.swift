@@ -66,18 +66,39 @@ import Testing
     #expect(statistics.bufferedByteCount == 1 << 20)
   }
 
-  @Test func `near neighbours are one read`() async throws {
+  @Test(arguments: [0, 0.5, 1]) func `near tiny neighbours are one read, wherever they are`(
+    _ resident: Double
+  )
+    async throws
+  {
     let ranges = (0..<100).map { ByteRange(offset: $0 * 2000, count: 1000) }
-    let statistics = try await read(ranges) { $0.blockByteCount = 1 << 20 }
+    let statistics = try await read(ranges, residentFraction: resident) { $0.blockByteCount = 1 << 20 }
     #expect(statistics.requestCount == 1)
     #expect(statistics.coalescedCount == 100)
     #expect(statistics.bytesRead == 199_000)
     #expect(statistics.bytesWanted == 100_000)
   }
 
-  @Test func `neighbours further apart than the gap are read alone`() async throws {
+  @Test func `near small neighbours are one read from the disk, and read apart from the cache`() async throws
+  {
+    let ranges = (0..<20).map { ByteRange(offset: $0 * 40_000, count: 20_000) }
+    let cold = try await read(ranges, residentFraction: 0) { $0.blockByteCount = 1 << 20 }
+    #expect(cold.requestCount == 1)
+    #expect(cold.coalescedCount == 20)
+    // Rounded out to the alignment of direct reads, for a stretch that long.
+    #expect(cold.bytesRead == 780_288)
+    let warm = try await read(ranges) { $0.blockByteCount = 1 << 20 }
+    #expect(warm.requestCount == 20)
+    #expect(warm.coalescedCount == 0)
+    #expect(warm.bytesRead == 400_000)
+    #expect(warm.stagingByteCount == 0)
+  }
+
+  @Test(arguments: [0, 1.0]) func `neighbours further apart than the gap are read alone`(_ resident: Double)
+    async throws
+  {
     let ranges = (0..<100).map { ByteRange(offset: $0 * 2000, count: 1000) }
-    let statistics = try await read(ranges) { $0.coalescingGapByteCount = 999 }
+    let statistics = try await read(ranges, residentFraction: resident) { $0.coalescingGapByteCount = 999 }
     #expect(statistics.requestCount == 100)
     #expect(statistics.coalescedCount == 0)
     #expect(statistics.bytesRead == 100_000)
@@ -94,7 +115,9 @@ import Testing
       ranges.append(ByteRange(offset: offset, count: count))
       offset += count + Int.random(in: 0...8000, using: &random)
     }
-    let statistics = try await read(ranges.shuffled(using: &random)) { $0.overReadFactor = factor }
+    let statistics = try await read(ranges.shuffled(using: &random), residentFraction: 0.5) {
+      $0.overReadFactor = factor
+    }
     #expect(Double(statistics.bytesRead) <= factor * Double(statistics.bytesWanted), "seed \(testSeed)")
     #expect(statistics.bytesWanted == ranges.reduce(0) { $0 + $1.count })
     if factor >= 2 { #expect(statistics.requestCount < ranges.count) }
