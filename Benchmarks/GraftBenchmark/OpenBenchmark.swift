@@ -43,7 +43,7 @@ struct OpenBenchmark {
       }
     }
     report.tables.append(table)
-    if let first = both.first, let last = both.last, let firstCount = counts.first,
+    if counts.count > 1, let first = both.first, let last = both.last, let firstCount = counts.first,
       let lastCount = counts.last
     {
       // 1 is linear; caches that no longer hold what is looked at make it a little more.

@@ -38,7 +38,7 @@ public struct Checkpoint: Sendable {
     self.catalog = catalog
     self.tuning = tuning
     isFlat = flat
-    tree = catalog.tree.mapLeaves { .leaf($1.spec) }
+    tree = catalog.tree.specs
   }
 
   /// The name of the format, for example `safetensors`.
@@ -62,7 +62,7 @@ extension Checkpoint {
   public func target<Failure: Error>(
     _ body: (TreePath, LeafSpec) throws(Failure) -> Tree<Target>
   ) throws(Failure) -> Tree<Target> {
-    try tree.mapLeaves(body)
+    try tree.targets(body)
   }
 
   /// Loads what `target` asks for.

@@ -49,17 +49,9 @@ struct Loading {
       progress?(
         Progress(completedByteCount: load.plan.resultByteCount, totalByteCount: load.plan.resultByteCount))
     }
-    let tree: Tree<LeafValue> = load.tree.mapLeaves { _, outcome in
-      switch outcome {
-      case .read(let index): .leaf(.tensor(tensors[index]))
-      case .string(let text): .leaf(.string(text))
-      case .placeholder: .leaf(.placeholder)
-      case .kept(let tensor): .leaf(.tensor(tensor))
-      }
-    }
     let report = LoadReport(
       leaves: load.reportedLeaves, reading: reading, elapsed: started.duration(to: clock.now), notes: notes)
-    return Loaded(tree: tree, report: report)
+    return Loaded(tree: load.values(tensors), report: report)
   }
 
   private func readIntoPool(_ plan: Plan) async throws(GraftError) -> ([Tensor], ReadReport) {
@@ -108,28 +100,3 @@ struct Loading {
 
 /// Owns nothing: it stands for the promise of ``Destination/memory(_:)``.
 private final class CallersPromise: Sendable {}
-
-extension LoadPlan {
-  /// Every leaf of the target and of the checkpoint, in the order of the tree, then those that were left out.
-  fileprivate var reportedLeaves: [LoadReport.Leaf] {
-    var leaves: [LoadReport.Leaf] = []
-    leaves.reserveCapacity(plan.results.count + placeholders.count + omitted.count)
-    tree.forEachLeaf { path, outcome in
-      switch outcome {
-      case .read(let index):
-        leaves.append(
-          LoadReport.Leaf(path: path, outcome: .loaded, byteCount: plan.results[index].spec.byteCount))
-      case .string(let text):
-        leaves.append(LoadReport.Leaf(path: path, outcome: .loaded, byteCount: text.utf8.count))
-      case .kept(let tensor):
-        leaves.append(LoadReport.Leaf(path: path, outcome: .kept, byteCount: tensor.spec.byteCount))
-      case .placeholder: break  // listed below, with the bytes of every leaf under it
-      }
-    }
-    leaves += placeholders.map {
-      LoadReport.Leaf(path: $0.path, outcome: .placeholder, byteCount: $0.byteCount)
-    }
-    leaves += omitted.map { LoadReport.Leaf(path: $0.path, outcome: .omitted, byteCount: $0.byteCount) }
-    return leaves
-  }
-}

@@ -24,6 +24,15 @@ package struct Planner {
     _ path: TreePath, _ source: TensorSpec, _ layout: Layout, slice: TensorSlice? = nil, fileOffset: Int = 0
   ) throws(GraftError) -> Int {
     let index = results.count
+    if slice == nil, let chunk = layout.wholeRun(of: source) {
+      results.append(Plan.Result(path: path, spec: source))
+      moves.append(
+        Plan.Move(
+          chunk: StoredChunk(file: chunk.file + fileOffset, range: chunk.range), result: index,
+          copy: StridedCopy(
+            unit: .byte, runCount: source.byteCount, sourceOffset: 0, destinationOffset: 0, dimensions: [])))
+      return index
+    }
     var shape = source.shape
     var map = IndexMap.identity(rank: source.rank)
     do throws(GraftError) {
@@ -55,6 +64,19 @@ package struct Planner {
   /// The plan of everything that was added.
   package consuming func plan() -> Plan {
     Plan(files: files, results: results, moves: moves, literals: literals, encodings: encodings)
+  }
+}
+
+extension Layout {
+  /// The one chunk of a tensor that lies in a file exactly as it lies in memory; nil for others, and for broken layouts.
+  ///
+  /// Nearly every leaf of nearly every load is one, and needs none of the arrays that pieces are lowered with.
+  fileprivate func wholeRun(of spec: TensorSpec) -> StoredChunk? {
+    guard chunks.count == 1, case .file(let chunk) = chunks[0], codecs.isEmpty, fillValue == nil,
+      storedBitWidth == spec.dtype.bitWidth, storedBitWidth % 8 == 0, chunkShape == spec.shape,
+      spec.byteCount > 0, chunk.range.count == spec.byteCount
+    else { return nil }
+    return chunk
   }
 }
 

@@ -1,3 +1,5 @@
+internal import Glibc
+
 /// The name of a child in a tree: text that compares, hashes and sorts by its UTF-8 bytes.
 ///
 /// Swift's `String` equality merges canonically equivalent spellings (é as one scalar and as two), which checkpoint
@@ -29,7 +31,17 @@ public struct Key: Sendable {
 extension Key: Hashable, Comparable {
   /// Whether both have the same UTF-8 bytes.
   public static func == (a: Key, b: Key) -> Bool {
-    a.string.utf8.elementsEqual(b.string.utf8)
+    let byteCount = a.string.utf8.count
+    guard byteCount == b.string.utf8.count else { return false }
+    // Keys are contiguous, so that their bytes can be compared at once.
+    let isEqual: Bool?? = unsafe a.string.utf8.withContiguousStorageIfAvailable { a in
+      unsafe b.string.utf8.withContiguousStorageIfAvailable { b in
+        // The counts are equal; a text without bytes may have no address.
+        guard let a = a.baseAddress, let b = b.baseAddress else { return true }
+        return unsafe memcmp(a, b, byteCount) == 0
+      }
+    }
+    return (isEqual ?? nil) ?? a.string.utf8.elementsEqual(b.string.utf8)
   }
   /// Whether the UTF-8 bytes of `a` come before those of `b`.
   public static func < (a: Key, b: Key) -> Bool {

@@ -447,9 +447,20 @@ extension Tree {
     _ children: OrderedDictionary<Key, Tree>, at path: TreePath,
     _ body: (TreePath, Leaf) throws(Failure) -> Tree<T>
   ) throws(Failure) -> OrderedDictionary<Key, Tree<T>> {
-    var result: OrderedDictionary<Key, Tree<T>> = [:]
-    result.reserveCapacity(children.count)
-    for (key, child) in children { result[key] = try child.map(at: path.appending(key), body) }
+    // The keys are taken over with their hashes; mapping the values in order is what OrderedDictionary offers for that.
+    var failure: Failure?
+    var index = 0
+    let result = children.mapValues { child -> Tree<T> in
+      defer { index += 1 }
+      if failure != nil { return .empty }
+      do throws(Failure) {
+        return try child.map(at: path.appending(children.keys[index]), body)
+      } catch {
+        failure = error
+        return .empty
+      }
+    }
+    if let failure { throw failure }
     return result
   }
 
@@ -466,11 +477,22 @@ extension Tree {
 
   /// Throws every fault in the tree, the first with the others attached.
   public func validate() throws(GraftError) {
+    // Nearly every tree has none; looking first spares making every node's path.
+    guard hasFault else { return }
     var faults: [GraftError] = []
     collectFaults(at: .root, into: &faults)
     guard var first = faults.first else { return }
     first.others += faults.dropFirst()
     throw first
+  }
+
+  private var hasFault: Bool {
+    switch node {
+    case .fault, .absent: true
+    case .dictionary(let children), .namedTuple(_, let children): children.values.contains { $0.hasFault }
+    case .list(let children), .tuple(let children): children.contains { $0.hasFault }
+    case .leaf, .empty: false
+    }
   }
 
   private func collectFaults(at path: TreePath, into faults: inout [GraftError]) {
