@@ -8,8 +8,9 @@ extension Executor {
   /// results that happen to be neighbours in memory may be read in fewer requests, and of a large chunk that is decoded as
   /// a stream no more is read than the last wanted byte takes.
   ///
+  /// - Parameter isResident: whether the files are in the page cache, where near neighbours are read apart rather than together.
   /// - Throws: ``GraftError`` of code `invalidArgument` for settings that leave no room to read anything.
-  package func forecast() throws(GraftError) -> ReadReport {
+  package func forecast(isResident: Bool = false) throws(GraftError) -> ReadReport {
     let readTuning = self.readTuning
     let layout = try StagingLayout(readTuning)
     let packed = PackedLayout(plan)
@@ -25,13 +26,13 @@ extension Executor {
     var usesSlots = false
     while portion.fill() {
       report.bytesWanted += portion.wantedByteCount
-      usesSlots = try report.count(portion.requests, readTuning) || usesSlots
+      usesSlots = try report.count(portion.requests, readTuning, isResident) || usesSlots
     }
     if !plan.encodings.isEmpty {
       let decoding = try Decoding(plan: plan, places: places, readLayout: layout, tuning: tuning)
       let (small, large) = decoding.jobs()
       let requests = small.map { ReadRequest(file: $0.file, range: $0.range, target: .handler(token: 0)) }
-      usesSlots = try report.count(requests, readTuning) || usesSlots
+      usesSlots = try report.count(requests, readTuning, isResident) || usesSlots
       report.bytesWanted += small.reduce(0) { $0 + $1.range.count }
       for job in large {
         report.bytesRead += job.range.count
@@ -47,13 +48,17 @@ extension Executor {
 
 extension ReadReport {
   /// Counts the reads that the engine makes of these requests; whether any of them needs a slot.
-  fileprivate mutating func count(_ requests: [ReadRequest], _ tuning: Tuning) throws(GraftError) -> Bool {
+  fileprivate mutating func count(
+    _ requests: [ReadRequest], _ tuning: Tuning, _ isResident: Bool
+  ) throws(GraftError) -> Bool {
     let batch = unsafe try ReadBatch(requests, tuning: tuning)
     var usesSlots = false
     while let operation = batch.next() {
-      requestCount += 1
-      bytesRead += operation.range.count
-      if case .slot = operation.destination { usesSlots = true }
+      for part in isResident && operation.hasWarmParts ? batch.warmParts(of: operation) : [operation] {
+        requestCount += 1
+        bytesRead += part.range.count
+        if case .slot = part.destination { usesSlots = true }
+      }
     }
     return usesSlots
   }

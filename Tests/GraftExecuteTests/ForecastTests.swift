@@ -34,7 +34,8 @@ import Testing
           TreePath([Key(index: leaf)]), spec, Layout(contiguous: spec, file: 0, range: range), slice: slice)
       }
       let plan = planner.plan()
-      let forecast = try Executor(plan, tuning: tuning).forecast()
+      // The file was written a moment ago, so it is in the page cache.
+      let forecast = try Executor(plan, tuning: tuning).forecast(isResident: true)
       let memory = plan.results.map {
         // With room between them: neighbours in memory may be read in one request.
         UnsafeMutableRawBufferPointer.allocate(byteCount: $0.spec.byteCount + 64, alignment: 64)
