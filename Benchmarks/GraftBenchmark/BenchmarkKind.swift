@@ -6,6 +6,7 @@ package enum BenchmarkKind: String, CaseIterable, Hashable, Sendable {
   case partial
   case open
   case memory
+  case convert
 
   /// The question, in a line.
   package var summary: String {
@@ -13,6 +14,7 @@ package enum BenchmarkKind: String, CaseIterable, Hashable, Sendable {
     case .load: "How close does loading a whole model come to a plain read of its file?"
     case .partial: "How much is read for a part of a model, and does reading near leaves together pay?"
     case .open: "How long until the leaves are known and their reads are planned, and is that linear?"
+    case .convert: "How fast do elements become arrays of Float?"
     case .memory: "How much memory does a load take beyond its result?"
     }
   }
@@ -27,6 +29,7 @@ package enum BenchmarkKind: String, CaseIterable, Hashable, Sendable {
       case .load: try await LoadBenchmark(options).run()
       case .partial: try await PartialBenchmark(options).run()
       case .open: try await OpenBenchmark(options).run()
+      case .convert: try await ConvertBenchmark(options).run()
       case .memory: try await MemoryBenchmark(options).run()
       }
     report.name = rawValue

@@ -16,6 +16,8 @@ package struct BenchmarkOptions: Hashable, Sendable {
   package var rounds = 11
   /// Where the files that are read are made and kept.
   package var folder = ".build/benchmarks"
+  /// The safetensors file that the load benchmark reads; nil for one that it makes.
+  package var file: String?
   /// How many leaves the open benchmark's checkpoint has; nil for several sizes.
   package var leafCount: Int?
   /// Whether the load benchmark runs with the file in the page cache.
@@ -69,6 +71,7 @@ package enum CommandLine: Hashable, Sendable {
       case "--tiny":
         options.size = .tiny
         options.rounds = 2
+      case "--file": options.file = try value(of: argument)
       case "--folder": options.folder = try value(of: argument)
       case "--rounds": options.rounds = try number(of: argument, 1...10_000)
       case "--leaves": options.leafCount = try number(of: argument, 1...1_000_000)
@@ -101,6 +104,7 @@ package enum CommandLine: Hashable, Sendable {
 
       --warm, --cold   the file in the page cache, or not at all (load, partial; both by default)
       --rounds N       how many rounds count (11)
+      --file FILE      a safetensors file to load, rather than one that is made
       --leaves N       how many leaves to open (10,000, 100,000 and 400,000)
       --folder DIR     where files are made and kept (.build/benchmarks); on the storage that is to be measured
       --tiny           a few MiB and two rounds: shows that it runs

@@ -10,15 +10,16 @@ struct LoadBenchmark {
   init(_ options: BenchmarkOptions) { self.options = options }
 
   func run() async throws(GraftError) -> BenchmarkReport {
-    let model = try ModelFile.languageModel(options)
-    let checkpoint = try await Checkpoint(at: model.path)
-    let file = try File(opening: model.path)
+    let path = if let file = options.file { file } else { try ModelFile.languageModel(options).path }
+    let checkpoint = try await Checkpoint(at: path)
+    let file = try File(opening: path)
     var report = BenchmarkReport()
-    report.conditions.append("\(model.leaves.count) bfloat16 leaves, \(file.byteCount) bytes")
+    report.conditions.append("\(checkpoint.tree.leafCount) leaves, \(file.byteCount) bytes")
     if options.warm {
       try await measureWarm(checkpoint, file, &report)
       try await measureFresh(checkpoint, file, &report)
       try await measureMapped(checkpoint, file, &report)
+      try await measureSlices(checkpoint, file, &report)
     }
     if options.cold { try await measureCold(checkpoint, file, &report) }
     return report
@@ -98,6 +99,51 @@ struct LoadBenchmark {
     report.tables.append(table)
     report.claims.append(
       .init("milliseconds to open and map a model", results[1].milliseconds.median, .atMost(5)))
+    kept.drop()
+  }
+
+  /// Slices that are not in one piece: they are read into slots and placed from there.
+  private func measureSlices(
+    _ checkpoint: Checkpoint, _ file: File, _ report: inout BenchmarkReport
+  ) async throws(GraftError) {
+    let extent = try MemoryPool.shared.allocate(
+      byteCount: ReadCeilings.extentByteCount(for: file), alignment: 4096)
+    var contestants = [
+      ReadCeilings.warm(file, into: extent, threadCount: UsableProcessors.count, blockByteCount: 1 << 20)
+    ]
+    let slices: [(name: String, slice: @Sendable (Shape) -> TensorSlice)] = [
+      ("the first half of each row", { TensorSlice([.all, .range(0..<($0[1] / 2))]) }),
+      ("every other row", { _ in TensorSlice([.strided(lower: nil, upper: nil, step: 2)]) }),
+      ("every other column", { _ in TensorSlice([.all, .strided(lower: nil, upper: nil, step: 2)]) }),
+      ("rows reversed", { _ in TensorSlice([.strided(lower: nil, upper: nil, step: -1)]) }),
+    ]
+    for (name, slice) in slices {
+      var read = 0
+      let target = checkpoint.target { _, spec in
+        guard let spec = spec.tensor, spec.shape.rank == 2 else { return .placeholder }
+        read += spec.byteCount
+        return .slice(slice(spec.shape))
+      }
+      contestants.append(
+        Contestant(
+          name, byteCount: read,
+          prepare: { [kept] () async throws(GraftError) in
+            kept.drop()
+            try PageCache.warm(file)
+          },
+          run: { [kept] () async throws(GraftError) in
+            kept.keep(try await checkpoint.load(target, partial: true))
+          }))
+    }
+    let results = try await InterleavedRounds.run(contestants, rounds: options.rounds)
+    var table = BenchmarkReport.Table(
+      "slices of every matrix, warm", ["what", "GiB/s of the matrices", "to a plain read of the file"])
+    for result in results {
+      table.rows.append([
+        .text(result.name), .spread(result.gibPerSecond), .spread(result.speed(relativeTo: results[0])),
+      ])
+    }
+    report.tables.append(table)
     kept.drop()
   }
 

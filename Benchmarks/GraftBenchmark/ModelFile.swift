@@ -123,12 +123,12 @@ extension ModelFile {
     return try make("language-model-\(options.size.rawValue)", in: options.folder, leaves)
   }
 
-  /// Many leaves of 2 to 32 KiB, of which a benchmark wants some here and there; 270 MiB when it is full.
+  /// Many leaves of 1 to 8 KiB, of which a benchmark wants some here and there; 288 MiB when it is full.
   package static func smallLeaves(_ options: BenchmarkOptions) throws(GraftError) -> ModelFile {
-    let count = options.size == .full ? 16_384 : 256
+    let count = options.size == .full ? 65_536 : 256
     let leaves = (0..<count).map { index in
-      // 1 to 16 KiB of elements in an order without a pattern.
-      Leaf("adapters.\(index / 64).\(index % 64)", [1024 * (1 + Int(mixed(UInt64(index)) % 16))])
+      // In an order without a pattern.
+      Leaf("adapters.\(index / 64).\(index % 64)", [512 * (1 + Int(mixed(UInt64(index)) % 8))])
     }
     return try make("small-leaves-\(options.size.rawValue)", in: options.folder, leaves)
   }

@@ -7,6 +7,8 @@ import Glibc
 /// saturate, and take a fraction towards zero and NaN for 0; `Bool` takes anything but 0 for true.
 protocol ConvertibleScalar: TensorScalar {
   init(nearest value: Double)
+  /// As from `Double`, without the way through it for types that have a shorter one.
+  init(nearest value: Float)
   init(nearest value: Int64)
   init(nearest value: UInt64)
 
@@ -20,6 +22,8 @@ protocol ConvertibleScalar: TensorScalar {
 }
 
 extension ConvertibleScalar {
+  @inline(__always) init(nearest value: Float) { self.init(nearest: Double(value)) }
+
   static func read(
     _ bytes: UnsafeRawBufferPointer, _ dtype: DType, _ range: Range<Int>,
     into out: UnsafeMutableBufferPointer<Self>
@@ -47,6 +51,7 @@ extension UInt64: ConvertibleScalar {}
 extension UInt: ConvertibleScalar {}
 
 extension ConvertibleScalar where Self: BinaryFloatingPoint {
+  @inline(__always) init(nearest value: Float) { self.init(value) }
   @inline(__always) init(nearest value: Double) { self.init(value) }
   @inline(__always) init(nearest value: Int64) { self.init(value) }
   @inline(__always) init(nearest value: UInt64) { self.init(value) }
@@ -57,6 +62,7 @@ extension Double: ConvertibleScalar {}
 
 extension BFloat16: ConvertibleScalar {
   init(nearest value: Double) { self.init(value) }
+  init(nearest value: Float) { self.init(value) }
   init(nearest value: Int64) {
     self.init(nearest: value.magnitude)
     if value < 0 { bitPattern |= 0x8000 }

@@ -57,9 +57,9 @@ enum ElementReader {
     case .uint32: fill(UInt32.self) { Target(nearest: Int64($0)) }
     case .int64: fill(Int64.self) { Target(nearest: $0) }
     case .uint64: fill(UInt64.self) { Target(nearest: $0) }
-    case .bfloat16: fill(UInt16.self) { Target(nearest: Double(Float(bitPattern: UInt32($0) << 16))) }
-    case .float16: fill(UInt16.self) { Target(nearest: Double(float(float16: $0))) }
-    case .float32: fill(Float.self) { Target(nearest: Double($0)) }
+    case .bfloat16: fill(UInt16.self) { Target(nearest: Float(bitPattern: UInt32($0) << 16)) }
+    case .float16: fill(UInt16.self) { Target(nearest: float(float16: $0)) }
+    case .float32: fill(Float.self) { Target(nearest: $0) }
     case .float64: fill(Double.self) { Target(nearest: $0) }
     case .complex64:
       if Target.self == Complex128.self {
@@ -81,7 +81,11 @@ enum ElementReader {
       .float8E4M3FN,
       .float8E4M3FNUZ, .float8E5M2, .float8E5M2FNUZ, .float8E8M0FNU:
       guard let table = dtype.floatTable else { preconditionFailure("\(dtype) has a table") }
-      fillCodes { Target(nearest: Double(table[Int($0)])) }
+      if dtype.bitWidth == 8 {
+        fill(UInt8.self) { Target(nearest: table[Int($0)]) }
+      } else {
+        fillCodes { Target(nearest: table[Int($0)]) }
+      }
     }
   }
 
