@@ -42,15 +42,24 @@ phase() {
   return 0
 }
 
+# phase_failed: whether any phase failed so far.
+phase_failed() {
+  local result
+  for result in "${PHASE_RESULTS[@]}"; do
+    case $result in FAILED*) return 0 ;; esac
+  done
+  return 1
+}
+
 # finish: prints what every phase came to, and ends the script: with status 0 only when none failed.
 finish() {
-  local index failed=0
+  local index
   say "$(basename -- "$0"): summary"
   for index in "${!PHASE_NAMES[@]}"; do
     printf '%-44s %s\n' "${PHASE_NAMES[$index]}" "${PHASE_RESULTS[$index]}"
-    case ${PHASE_RESULTS[$index]} in FAILED*) failed=1 ;; esac
   done
-  exit "$failed"
+  phase_failed && exit 1
+  exit 0
 }
 
 # ---- system libraries ------------------------------------------------------------------------------------------------
