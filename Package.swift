@@ -105,8 +105,15 @@ let package = Package(
     // Runs the built tool as a process of its own.
     .testTarget(name: "CLITests", dependencies: ["graft"], path: "Tests/CLI", swiftSettings: testSettings),
     .testTarget(name: "GraftTests", dependencies: ["Graft", "GraftTestSupport"], swiftSettings: testSettings),
+    // Encoders, as the product only decodes.
+    .target(
+      name: "CGraftTestCodec", path: "Tests/CGraftTestCodec", cSettings: cSettings,
+      linkerSettings: [.linkedLibrary("zstd")]),
     .testTarget(
-      name: "GraftExecuteTests", dependencies: ["GraftExecute", "GraftFormats", "GraftIO", "GraftCore", "GraftTestSupport"],
+      name: "GraftExecuteTests",
+      dependencies: [
+        "GraftExecute", "GraftFormats", "GraftCodec", "GraftIO", "GraftCore", "GraftTestSupport", "CGraftTestCodec",
+      ],
       swiftSettings: testSettings),
   ],
   cLanguageStandard: .gnu2x

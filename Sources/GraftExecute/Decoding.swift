@@ -30,8 +30,8 @@ final class Decoding: Sendable {
   /// The memory that the threads' decoders and scratch took, in bytes.
   var stagingByteCount: Int { peak.withLock { $0 } }
 
-  /// The scratch memory of a thread; as much again is left to its decoder's window.
-  private var scratchByteCount: Int { Swift.min(shareByteCount / 2, 4 << 20) }
+  /// The scratch memory of a thread; the rest of its share is left to its decoder's window.
+  private var scratchByteCount: Int { Swift.min(shareByteCount / 4, 4 << 20) }
 
   /// Chunks that the engine reads whole, and those that are streamed by threads of their own.
   func jobs() -> (small: [ChunkJob], large: [ChunkJob]) {
