@@ -4,9 +4,10 @@ internal import GraftIO
 extension Executor {
   /// What ``run(into:progress:)`` would read into memory, without reading or opening anything.
   ///
-  /// It is exact where reads go through the page cache and chunks are plain or wanted whole. Direct I/O reads whole sectors,
-  /// results that happen to be neighbours in memory may be read in fewer requests, and of a large chunk that is decoded as
-  /// a stream no more is read than the last wanted byte takes.
+  /// It is exact for files that are not in the page cache and are read through it, where chunks are plain or wanted whole. What is
+  /// in the page cache is read with fewer gaps, in more requests; direct I/O reads whole sectors; results that happen to be
+  /// neighbours in memory may be read in fewer requests; and of a large chunk that is decoded as a stream no more is
+  /// read than the last wanted byte takes.
   ///
   /// - Parameter isResident: whether the files are in the page cache, where near neighbours are read apart rather than together.
   /// - Throws: ``GraftError`` of code `invalidArgument` for settings that leave no room to read anything.
