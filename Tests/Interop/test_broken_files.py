@@ -177,7 +177,7 @@ def test_a_selection_of_nothing_is_an_error(graft, tmp_path):
 # ---- slices and arguments --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("text", ["9", "-5", "0:1,0:1,0:1", "0:9", "1:x", "::0"])
+@pytest.mark.parametrize("text", ["9", "-5", "0:1,0:1,0:1", "1:x", "::0"])
 def test_a_slice_that_does_not_fit_is_an_error(graft, tmp_path, text):
     source = st.write(tmp_path / "a.safetensors", {"a": st.from_numpy(np.zeros((4, 4), np.float32))})
     result = graft.run("peek", source, "a", f"--slice={text}", "--quiet")
