@@ -7,50 +7,32 @@ struct OrbaxArrays {
   let metadata: OrbaxTreeMetadata
   let limits: Limits
 
-  /// The files that chunks refer to, and the chunks that the database itself holds.
+  /// The files that chunks refer to.
   struct Files {
-    var files: [StoredFile] = []
+    private var paths: [String] = []
     private var numbers: [String: Int] = [:]
-    /// The number of the file that stands for chunks at hand, and their bytes.
-    private var inline: (number: Int, bytes: [UInt8])?
 
     /// The number of a file, which is added when it is new.
     mutating func number(of path: String) -> Int {
       if let number = numbers[path] { return number }
-      numbers[path] = files.count
-      files.append(StoredFile(path: path, byteCount: -1))
-      return files.count - 1
+      numbers[path] = paths.count
+      paths.append(path)
+      return paths.count - 1
     }
 
-    /// Keeps a chunk that is at hand.
-    mutating func keep(_ bytes: [UInt8], from path: String) -> StoredChunk {
-      if inline == nil {
-        inline = (files.count, [])
-        files.append(StoredFile(path: path, byteCount: -1))
-      }
-      guard case (let number, var all)? = inline else { preconditionFailure("it was just made") }
-      inline = nil  // so that appending copies nothing
-      let range = ByteRange(offset: all.count, count: bytes.count)
-      all += bytes
-      inline = (number, all)
-      return StoredChunk(file: number, range: range)
-    }
-
-    /// The files with their sizes; chunks must lie in them.
-    consuming func finished(in folder: any SourceFolder) async throws(GraftError) -> [StoredFile] {
-      if let (number, bytes) = inline {
-        files[number] = StoredFile(path: folder.name(of: files[number].path), contents: bytes)
-      }
-      let open = files.indices.filter { files[$0].contents == nil }
-      let counts = try await folder.byteCounts(of: open.map { files[$0].path })
-      for (number, count) in zip(open, counts) {
-        let path = folder.name(of: files[number].path)
+    /// The files with their sizes.
+    ///
+    /// - Throws: `notFound` for one that is not there.
+    func finished(in folder: any SourceFolder) async throws(GraftError) -> [StoredFile] {
+      let counts = try await folder.byteCounts(of: paths)
+      var files: [StoredFile] = []
+      for (path, count) in zip(paths, counts) {
         guard let count else {
           throw GraftError(
-            .notFound, "a data file of the checkpoint is missing", file: path,
+            .notFound, "a data file of the checkpoint is missing", file: folder.name(of: path),
             remedy: "the checkpoint is incomplete: copy or download it again")
         }
-        files[number] = StoredFile(path: path, byteCount: count)
+        files.append(StoredFile(path: folder.name(of: path), byteCount: count))
       }
       return files
     }
@@ -68,7 +50,7 @@ struct OrbaxArrays {
     }
     // Chunks past a file's end are found here, with the leaf's name, rather than when they are read.
     for (leaf, tensor) in zip(leaves, result.tensors) {
-      for chunk in tensor.layout.shards?.places ?? tensor.layout.chunks where !chunk.isMissing {
+      for case .file(let chunk) in tensor.layout.shards?.places ?? tensor.layout.chunks {
         let file = result.files[chunk.file]
         guard chunk.range.end <= file.byteCount else {
           var error = GraftError.truncated(file: file.path, range: chunk.range, byteCount: file.byteCount)
@@ -87,6 +69,9 @@ struct OrbaxArrays {
 
   private var metadataName: String { metadata.usesZarr3 ? "zarr.json" : ".zarray" }
 
+  /// What the keys of an array begin with; a tree that is one leaf has it at the root.
+  private static func prefix(_ name: String) -> String { name.isEmpty ? "" : name + "/" }
+
   private func array(_ bytes: [UInt8], file: String, leaf: TreePath) throws(GraftError) -> ZarrArray {
     do throws(GraftError) {
       return metadata.usesZarr3
@@ -99,7 +84,7 @@ struct OrbaxArrays {
 
   /// The layout of an array, given the chunks or shards that were found; counts against the limit first.
   private func layout(
-    _ array: ZarrArray, _ found: [(number: Int, place: StoredChunk)], leaf: TreePath, chunkTotal: inout Int
+    _ array: ZarrArray, _ found: [(number: Int, place: ChunkLocation)], leaf: TreePath, chunkTotal: inout Int
   ) throws(GraftError) -> Layout {
     guard let counts = array.chunkCounts, counts.stored <= limits.chunkCount - chunkTotal else {
       throw GraftError(
@@ -108,15 +93,15 @@ struct OrbaxArrays {
         remedy: "raise Limits.chunkCount if the checkpoint is trusted")
     }
     chunkTotal += counts.stored
-    var places = [StoredChunk](repeating: .missing, count: counts.stored)
+    var places = [ChunkLocation](repeating: .absent, count: counts.stored)
     for (number, place) in found { places[number] = place }
-    if metadata.storesFillValues, let missing = places.firstIndex(where: \.isMissing) {
+    if metadata.storesFillValues, let missing = places.firstIndex(of: .absent) {
       throw GraftError(
         .corrupt, "a chunk of the array is missing", leaf: leaf, file: folder.name,
         expected: "\(places.count) chunks", found: "none for number \(missing) in row-major order",
         remedy: "the checkpoint is incomplete: copy or download it again")
     }
-    return array.layout(places: places, mayBeMissing: !metadata.storesFillValues)
+    return array.layout(places: places, mayBeAbsent: !metadata.storesFillValues)
   }
 
   private func absent(_ leaf: (path: TreePath, name: String)) -> GraftError {
@@ -137,7 +122,7 @@ struct OrbaxArrays {
     tensors.reserveCapacity(leaves.count)
     var chunkTotal = 0
     for leaf in leaves {
-      let prefix = Array(leaf.name.utf8) + [UInt8(ascii: "/")]
+      let prefix = Array(Self.prefix(leaf.name).utf8)
       let start = entries.partitioningIndex { !$0.key.lexicographicallyPrecedes(prefix) }
       var end = start
       while end < entries.count, entries[end].key.starts(with: prefix) { end += 1 }
@@ -162,14 +147,14 @@ struct OrbaxArrays {
         bytes = try await folder.source(at: reference.file.path).read(reference.range)
       }
       let array = try array(bytes, file: file, leaf: leaf.path)
-      var found: [(number: Int, place: StoredChunk)] = []
+      var found: [(number: Int, place: ChunkLocation)] = []
       for entry in own {
         guard let number = array.index(ofKey: entry.key.dropFirst(prefix.count)) else { continue }
         switch entry.value {
-        case .inline(let bytes): found.append((number, files.keep(bytes, from: OCDBTManifest.fileName)))
+        case .inline(let bytes): found.append((number, .inline(bytes)))
         case .stored(let reference):
           found.append(
-            (number, StoredChunk(file: files.number(of: reference.file.path), range: reference.range)))
+            (number, .file(StoredChunk(file: files.number(of: reference.file.path), range: reference.range))))
         }
       }
       tensors.append((array.spec, try layout(array, found, leaf: leaf.path, chunkTotal: &chunkTotal)))
@@ -221,8 +206,9 @@ struct OrbaxArrays {
       let places = stored.map { chunk in
         (
           number: chunk.number,
-          place: StoredChunk(
-            file: files.number(of: chunk.path), range: ByteRange(offset: 0, count: chunk.byteCount))
+          place: ChunkLocation.file(
+            StoredChunk(
+              file: files.number(of: chunk.path), range: ByteRange(offset: 0, count: chunk.byteCount)))
         )
       }
       tensors.append((array.spec, try layout(array, places, leaf: leaf.path, chunkTotal: &chunkTotal)))
@@ -233,12 +219,12 @@ struct OrbaxArrays {
   private func inFolder(
     _ leaf: (path: TreePath, name: String)
   ) async throws(GraftError) -> (ZarrArray, [ZarrFolder.Stored]) {
-    guard OCDBTFileTable.staysInside(leaf.name) else {
+    guard leaf.name.isEmpty || OCDBTFileTable.staysInside(leaf.name) else {
       throw GraftError(
         .corrupt, "the leaf's name leads out of the checkpoint", leaf: leaf.path, file: folder.name,
         found: TreePath.printable(leaf.name), remedy: "do not trust this checkpoint")
     }
-    let path = leaf.name + "/" + metadataName
+    let path = Self.prefix(leaf.name) + metadataName
     guard let bytes = try await folder.metadata(at: path, limits: limits) else { throw absent(leaf) }
     let array = try array(bytes, file: folder.name(of: path), leaf: leaf.path)
     do throws(GraftError) {

@@ -41,7 +41,8 @@ extension Shards {
       UInt64(littleEndian: unsafe bytes.unsafeLoadUnaligned(fromByteOffset: offset, as: UInt64.self))
     }
     if indexHasChecksum {
-      let stored = UInt32(littleEndian: unsafe bytes.unsafeLoadUnaligned(fromByteOffset: entries, as: UInt32.self))
+      let stored = UInt32(
+        littleEndian: unsafe bytes.unsafeLoadUnaligned(fromByteOffset: entries, as: UInt32.self))
       let found = CRC32C.checksum(bytes.extracting(first: entries))
       guard found == stored else {
         throw CodecFailure("crc32c", .checksum(expected: stored, found: found))
@@ -60,7 +61,8 @@ extension Shards {
         let range = ByteRange(checkedOffset: offset, count: count), range.end <= shard.byteCount
       else {
         throw GraftError(
-          .corrupt, "the index of a shard points outside of the shard", file: file, range: shard.stored?.range,
+          .corrupt, "the index of a shard points outside of the shard", file: file,
+          range: shard.stored?.range,
           expected: "offset and length within \(shard.byteCount) bytes", found: "\(offset) and \(count)",
           remedy: "the checkpoint was damaged after it was written: copy or download it again")
       }
@@ -94,14 +96,16 @@ extension Catalog {
         inLeaf <= limits.chunkCount, inShard <= limits.chunkCount, chunkTotal + inLeaf <= limits.chunkCount
       else {
         throw GraftError(
-          .limitExceeded, "the checkpoint has too many chunks", leaf: path, expected: "at most \(limits.chunkCount)",
+          .limitExceeded, "the checkpoint has too many chunks", leaf: path,
+          expected: "at most \(limits.chunkCount)",
           remedy: "raise Limits.chunkCount if the checkpoint is trusted")
       }
       chunkTotal += inLeaf
       for (index, place) in shards.places.enumerated() where place != .absent {
         guard let range = shards.indexRange(shardByteCount: place.byteCount, chunkCount: inShard) else {
           throw GraftError(
-            .corrupt, "the shard is too short for its index", leaf: path, file: place.stored.map { files[$0.file].path },
+            .corrupt, "the shard is too short for its index", leaf: path,
+            file: place.stored.map { files[$0.file].path },
             range: place.stored?.range, expected: "an index of \(inShard) chunks",
             remedy: "the checkpoint was damaged after it was written: copy or download it again")
         }
@@ -127,10 +131,13 @@ extension Catalog {
     }
     for (number, (path, spec, layout)) in layouts.enumerated() where layout.shards != nil {
       result[number] = layout.placing(byLayout[number] ?? [], shape: spec.shape)
-      guard layout.fillValue == nil, let absent = result[number].chunks.firstIndex(of: .absent) else { continue }
+      guard layout.fillValue == nil, let absent = result[number].chunks.firstIndex(of: .absent) else {
+        continue
+      }
       throw GraftError(
         .corrupt, "a chunk of the array is missing", leaf: path,
-        expected: "\(result[number].chunks.count) chunks", found: "none for number \(absent) in row-major order",
+        expected: "\(result[number].chunks.count) chunks",
+        found: "none for number \(absent) in row-major order",
         remedy: "the checkpoint is incomplete: copy or download it again")
     }
     return result
@@ -169,7 +176,9 @@ extension Catalog {
     var start = 0
     while start < wanted.count {
       var end = start
-      while end < wanted.count, end - start < Self.indicesPerTurn, wanted[end].file == wanted[start].file { end += 1 }
+      while end < wanted.count, end - start < Self.indicesPerTurn, wanted[end].file == wanted[start].file {
+        end += 1
+      }
       turns.append(wanted[start..<end])
       start = end
     }

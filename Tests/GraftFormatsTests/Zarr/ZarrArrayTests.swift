@@ -47,8 +47,9 @@ struct ZarrArrayTests {
     var files: [StoredFile] = []
     var places = [ChunkLocation](repeating: .absent, count: try #require(array.chunkCounts).stored)
     for chunk in stored {
-      places[chunk.number] = .file(StoredChunk(
-        file: files.count, range: ByteRange(offset: 0, count: chunk.byteCount)))
+      places[chunk.number] = .file(
+        StoredChunk(
+          file: files.count, range: ByteRange(offset: 0, count: chunk.byteCount)))
       files.append(StoredFile(path: folder.name(of: chunk.path), byteCount: chunk.byteCount))
     }
     let catalog = Catalog(format: "zarr", files: files, tree: .empty)
@@ -327,7 +328,8 @@ struct ShardIndexTests {
   @Test func `a damaged index fails its checksum`() async throws {
     var random = SeededGenerator(seed: seedFromEnvironment() ?? 52)
     let good = [1, 2, 3] + OCDBTBytes.summed(index([(0, 1), (1, 2)]))
-    #expect(try await catalog.lookingIntoShards([layout(good)])[0].chunks == [.inline([1]), .inline([2, 3])])
+    #expect(
+      try await catalog.lookingIntoShards([layout(good)])[0].chunks == [.inline([1]), .inline([2, 3])])
     for _ in 0..<50 {
       var bad = good
       bad[Int.random(in: 3..<bad.count, using: &random)] ^= 1 << UInt8.random(in: 0..<8, using: &random)
@@ -337,10 +339,14 @@ struct ShardIndexTests {
     }
   }
 
-  @Test func `a chunk that is absent from its shard is the fill value, or an error where there is none`() async throws {
+  @Test func `a chunk that is absent from its shard is the fill value, or an error where there is none`()
+    async throws
+  {
     let shard = [1] + index([(0, 1), (.max, .max)])
     #expect(
-      try await catalog.lookingIntoShards([layout(shard, checksum: false)])[0].chunks == [.inline([1]), .absent])
+      try await catalog.lookingIntoShards([layout(shard, checksum: false)])[0].chunks == [
+        .inline([1]), .absent,
+      ])
     await #expect {
       try await catalog.lookingIntoShards([layout(shard, checksum: false, fillValue: nil)])
     } throws: {
