@@ -18,7 +18,9 @@ package struct OrbaxTreeMetadata: Sendable {
     case empty(NodeKind)
   }
 
-  /// The tree. Tuples and named tuples are lists and dictionaries, unless the checkpoint has rich types.
+  /// The tree.
+  ///
+  /// Tuples and named tuples are lists and dictionaries, unless the checkpoint has rich types.
   package var tree: Tree<Value>
   /// Whether the arrays are in an OCDBT database; nil where the file does not say.
   package var usesOCDBT: Bool?

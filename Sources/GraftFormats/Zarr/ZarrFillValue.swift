@@ -81,7 +81,9 @@ enum ZarrFillValue {
     return (0..<byteCount).map { UInt8(truncatingIfNeeded: bits >> (8 * $0)) }
   }
 
-  /// The code of a small float that is nearest to a number. Almost all fill values are zero, so a search will do for the others.
+  /// The code of a small float that is nearest to a number.
+  ///
+  /// Almost all fill values are zero, so a search will do for the others.
   private static func code(of number: Double, _ dtype: DType) -> UInt16? {
     guard let format = FloatFormat(dtype) else { return nil }
     if number.isNaN, format.specials == .ieee {
