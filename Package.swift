@@ -104,7 +104,7 @@ let package = Package(
       name: "GraftCommandsTests", dependencies: ["GraftCommands", "GraftCore"], swiftSettings: testSettings),
     // Runs the built tool as a process of its own.
     .testTarget(name: "CLITests", dependencies: ["graft"], path: "Tests/CLI", swiftSettings: testSettings),
-    .testTarget(name: "GraftTests", dependencies: ["Graft", "GraftTestSupport"], swiftSettings: testSettings),
+    .testTarget(name: "GraftTests", dependencies: ["Graft", "GraftCore", "GraftTestSupport"], swiftSettings: testSettings),
     // Encoders, as the product only decodes.
     .target(
       name: "CGraftTestCodec", path: "Tests/CGraftTestCodec", cSettings: cSettings,

@@ -25,11 +25,11 @@ struct OpenBenchmark {
             _ = try await Checkpoint(at: model.path)
           },
           Contestant("plan", byteCount: 1) { () async throws(GraftError) in
-            _ = try checkpoint.plan(checkpoint.target { _, _ in .stored })
+            _ = try await checkpoint.plan(checkpoint.target { _, _ in .stored })
           },
           Contestant("both", byteCount: 1) { () async throws(GraftError) in
             let checkpoint = try await Checkpoint(at: model.path)
-            _ = try checkpoint.plan(checkpoint.target { _, _ in .stored })
+            _ = try await checkpoint.plan(checkpoint.target { _, _ in .stored })
           },
         ], rounds: options.rounds)
       both.append(results[2])

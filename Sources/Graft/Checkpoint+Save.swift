@@ -56,7 +56,9 @@ extension Checkpoint {
     overwriting: Bool = false, tuning: Tuning? = nil, progress: (@Sendable (Progress) -> Void)? = nil
   ) async throws(GraftError) -> SaveReport {
     let started = ContinuousClock.now
-    let load = try LoadPlan(target(selecting: selection), from: catalog, partial: true)
+    let target = try target(selecting: selection)
+    let catalog = try await catalog.resolvingShards(for: target, limits: limits)
+    let load = try LoadPlan(target, from: catalog, partial: true)
     try load.tree.checkNothingButTensors()
     guard !load.plan.results.isEmpty else {
       throw GraftError(.leafNotFound, "the selection leaves nothing to save", file: self.path)

@@ -17,23 +17,32 @@ public struct Checkpoint: Sendable {
   public var tuning: Tuning
 
   package let catalog: Catalog
+  /// What metadata that is read later may claim.
+  let limits: Limits
   /// Whether names were kept whole, so that they are written whole again.
   let isFlat: Bool
 
   /// Opens the checkpoint at `path`, whatever its format.
   ///
   /// - Parameters:
-  ///   - path: a `.safetensors` file, or a folder of shards with or without `model.safetensors.index.json`.
+  ///   - path: a `.safetensors` file, or a folder of shards with or without `model.safetensors.index.json`; an Orbax checkpoint,
+  ///     one of its parts, or a folder of steps.
+  ///   - step: which step of a folder of steps, by its number or its folder's name; nil for the latest that is finished.
+  ///   - checkpointable: which part of an Orbax checkpoint that has several; nil for `state`, or what older versions called it.
   ///   - flat: whether names of a format without trees are kept whole, rather than split at dots into a tree.
   ///   - limits: what the metadata may claim.
   ///   - tuning: how loads read.
   /// - Throws: ``GraftError`` that names what was looked for, or the file and bytes that contradict the format.
   @concurrent
   public init(
-    at path: String, flat: Bool = false, limits: Limits = Limits(), tuning: Tuning = Tuning()
+    at path: String, step: String? = nil, checkpointable: String? = nil, flat: Bool = false,
+    limits: Limits = Limits(), tuning: Tuning = Tuning()
   ) async throws(GraftError) {
-    let catalog = try await FormatRegistry.standard.open(
-      path, options: OpenOptions(limits: limits, keepsNamesWhole: flat))
+    var options = OpenOptions(limits: limits, keepsNamesWhole: flat)
+    options.step = step
+    options.checkpointable = checkpointable
+    let catalog = try await FormatRegistry.standard.open(path, options: options)
+    self.limits = limits
     self.path = path
     self.catalog = catalog
     self.tuning = tuning
@@ -86,6 +95,7 @@ extension Checkpoint {
     progress: (@Sendable (Progress) -> Void)? = nil
   ) async throws(GraftError) -> Loaded {
     let started = ContinuousClock.now
+    let catalog = try await catalog.resolvingShards(for: target, limits: limits)
     let load = try LoadPlan(target, from: catalog, partial: partial)
     return try await Loading(load: load, tuning: tuning ?? self.tuning, progress: progress)
       .run(to: destination, started: started)
@@ -123,11 +133,13 @@ extension Checkpoint {
     try catalog.tree.target(selecting: selection)
   }
 
-  /// What a load of this target would read and copy, without doing any of it.
+  /// What a load of this target would read and copy, without doing any of it: at most the indices of shards are read.
   ///
   /// - Throws: as ``load(_:partial:to:tuning:progress:)`` for a target that does not agree with the checkpoint.
-  public func plan(_ target: Tree<Target>, partial: Bool = false) throws(GraftError) -> Plan {
-    try LoadPlan(target, from: catalog, partial: partial).plan
+  @concurrent
+  public func plan(_ target: Tree<Target>, partial: Bool = false) async throws(GraftError) -> Plan {
+    let catalog = try await catalog.resolvingShards(for: target, limits: limits)
+    return try LoadPlan(target, from: catalog, partial: partial).plan
   }
 }
 

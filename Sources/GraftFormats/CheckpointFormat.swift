@@ -26,6 +26,10 @@ package struct OpenOptions: Sendable {
   package var limits = Limits()
   /// Whether names are kept whole, as one key each, where a format would split them into a tree.
   package var keepsNamesWhole = false
+  /// Which step of a folder of steps is meant, by its number or its folder's name; nil for the latest.
+  package var step: String?
+  /// Which of a checkpoint's parts is meant, where the format has several; nil for the usual one.
+  package var checkpointable: String?
 
   /// The default options.
   package init(limits: Limits = Limits(), keepsNamesWhole: Bool = false) {

@@ -7,7 +7,7 @@ package struct FormatRegistry: Sendable {
   package let formats: [any CheckpointFormat.Type]
 
   /// Every format of this package.
-  package static let standard = FormatRegistry([SafetensorsFormat.self])
+  package static let standard = FormatRegistry([SafetensorsFormat.self, OrbaxFormat.self])
 
   /// A registry of these formats, asked in this order.
   package init(_ formats: [any CheckpointFormat.Type]) { self.formats = formats }

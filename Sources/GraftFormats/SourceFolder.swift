@@ -1,7 +1,9 @@
 package import GraftCore
 package import GraftIO
 
-/// A folder of byte sources: on a file system today, in an object store later. Formats of many files read through it.
+/// A folder of byte sources: on a file system today, in an object store later.
+///
+/// Formats of many files read through it.
 package protocol SourceFolder: Sendable {
   /// What error messages call it: a path.
   var name: String { get }

@@ -57,7 +57,9 @@ import Testing
       catalog.tree["b"]["w"]["10"].leaf
         == .tensor(
           TensorSpec(.uint8, [1]),
-          Layout(contiguous: TensorSpec(.uint8, [1]), file: 0, range: ByteRange(offset: dataOffset + 3, count: 1)), name: "b.w.10"
+          Layout(
+            contiguous: TensorSpec(.uint8, [1]), file: 0, range: ByteRange(offset: dataOffset + 3, count: 1)),
+          name: "b.w.10"
         ))
   }
 

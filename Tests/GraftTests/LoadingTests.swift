@@ -145,7 +145,7 @@ func bytes<T>(_ values: [T]) -> [UInt8] { values.withUnsafeBytes { Array($0) } }
   @Test func `the caller's own memory is filled, and too little of it is refused`() async throws {
     let checkpoint = try await Checkpoint(at: file.path)
     let target = checkpoint.target { _, _ in .stored }
-    let byteCount = try checkpoint.plan(target).packedByteCount
+    let byteCount = try await checkpoint.plan(target).packedByteCount
     let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: byteCount, alignment: 64)
     defer { memory.deallocate() }
     let loaded = try await checkpoint.load(target, to: .memory(memory))

@@ -47,7 +47,7 @@ struct Load: Verb {
   func perform(_ session: Session) async throws(GraftError) -> LoadAnswer {
     let checkpoint = try await Checkpoint(at: path, flat: flat, tuning: tuning.tuning)
     let (target, partial) = try checkpoint.target(selection.selection, slices: slice)
-    let plan = try checkpoint.plan(target, partial: partial)
+    let plan = try await checkpoint.plan(target, partial: partial)
     let ceiling = await makeCeiling(plan, session)
     var answer = LoadAnswer(into: into)
     for round in 1...repetitions {

@@ -27,7 +27,7 @@ struct PlanLoad: Verb {
   func perform(_ session: Session) async throws(GraftError) -> PlanAnswer {
     let checkpoint = try await Checkpoint(at: path, flat: flat, tuning: tuning.tuning)
     let (target, partial) = try checkpoint.target(selection.selection, slices: slice)
-    let plan = try checkpoint.plan(target, partial: partial)
+    let plan = try await checkpoint.plan(target, partial: partial)
     return PlanAnswer(plan: plan, reading: try Executor(plan, tuning: tuning.tuning).forecast())
   }
 }

@@ -13,6 +13,8 @@ public struct Limits: Hashable, Sendable {
   public var leafCount = 10_000_000
   /// The most axes that a tensor may have.
   public var rank = 64
+  /// The most chunks that one checkpoint may consist of, counting those that were never written.
+  public var chunkCount = 8_000_000
   /// The longest key of a tree or name of a tensor, in UTF-8 bytes.
   public var keyByteCount = 65_536
   /// The most files that one checkpoint may consist of.

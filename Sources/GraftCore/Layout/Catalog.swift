@@ -8,6 +8,8 @@ public struct Catalog: Sendable {
   public var tree: Tree<StoredLeaf>
   /// What else the checkpoint says about itself, as text by key.
   public var metadata: [(key: String, value: String)]
+  /// What the checkpoint says about single leaves beyond their tensors, as text by key: `sharding`, for example.
+  public var leafMetadata: [TreePath: [String: String]] = [:]
 
   /// A catalog.
   public init(

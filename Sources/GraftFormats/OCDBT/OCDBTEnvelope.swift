@@ -1,6 +1,6 @@
 internal import GraftCodec
 
-/// What manifest, version node and B+tree node have around them:
+/// What manifest, version node and B+tree node have around them.
 ///
 ///     magic u32be │ length u64le │ version varint │ compression varint │ body, perhaps zstd │ crc32c u32le
 ///

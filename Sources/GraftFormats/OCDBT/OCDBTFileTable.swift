@@ -16,7 +16,7 @@ package struct OCDBTReference: Hashable, Sendable {
   package var range: ByteRange
 }
 
-/// The files that a manifest or node refers to by index:
+/// The files that a manifest or node refers to by index.
 ///
 ///     count │ prefix lengths (count - 1) │ suffix lengths │ base path lengths │ suffixes
 ///

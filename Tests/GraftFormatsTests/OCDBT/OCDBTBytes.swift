@@ -115,3 +115,12 @@ struct OCDBTBytes {
     return envelope(nodeMagic, body.bytes)
   }
 }
+
+extension OCDBTBytes {
+  /// Bytes with their CRC-32C behind them.
+  static func summed(_ bytes: [UInt8]) -> [UInt8] {
+    var whole = OCDBTBytes(bytes: bytes)
+    whole.fixed(CRC32C.checksum(bytes.span.bytes))
+    return whole.bytes
+  }
+}

@@ -1,0 +1,264 @@
+internal import GraftCore
+internal import GraftIO
+
+/// The arrays of a saved tree: their metadata and chunks, in an OCDBT database or in folders of their own.
+struct OrbaxArrays {
+  let folder: any SourceFolder
+  let metadata: OrbaxTreeMetadata
+  let limits: Limits
+
+  /// The files that chunks refer to.
+  struct Files {
+    private var paths: [String] = []
+    private var numbers: [String: Int] = [:]
+
+    /// The number of a file, which is added when it is new.
+    mutating func number(of path: String) -> Int {
+      if let number = numbers[path] { return number }
+      numbers[path] = paths.count
+      paths.append(path)
+      return paths.count - 1
+    }
+
+    /// The files with their sizes.
+    ///
+    /// - Throws: `notFound` for one that is not there.
+    func finished(in folder: any SourceFolder) async throws(GraftError) -> [StoredFile] {
+      let counts = try await folder.byteCounts(of: paths)
+      var files: [StoredFile] = []
+      for (path, count) in zip(paths, counts) {
+        guard let count else {
+          throw GraftError(
+            .notFound, "a data file of the checkpoint is missing", file: folder.name(of: path),
+            remedy: "the checkpoint is incomplete: copy or download it again")
+        }
+        files.append(StoredFile(path: folder.name(of: path), byteCount: count))
+      }
+      return files
+    }
+  }
+
+  /// The tensors of these names, in their order, and the files that they refer to.
+  func tensors(
+    _ leaves: [(path: TreePath, name: String)]
+  ) async throws(GraftError) -> (tensors: [(spec: TensorSpec, layout: Layout)], files: [StoredFile]) {
+    let result: (tensors: [(spec: TensorSpec, layout: Layout)], files: [StoredFile])
+    if try await usesOCDBT() {
+      result = try await inDatabase(leaves)
+    } else {
+      result = try await inFolders(leaves)
+    }
+    // Chunks past a file's end are found here, with the leaf's name, rather than when they are read.
+    for (leaf, tensor) in zip(leaves, result.tensors) {
+      for case .file(let chunk) in tensor.layout.shards?.places ?? tensor.layout.chunks {
+        let file = result.files[chunk.file]
+        guard chunk.range.end <= file.byteCount else {
+          var error = GraftError.truncated(file: file.path, range: chunk.range, byteCount: file.byteCount)
+          error.leaf = leaf.path
+          throw error
+        }
+      }
+    }
+    return result
+  }
+
+  private func usesOCDBT() async throws(GraftError) -> Bool {
+    if let uses = metadata.usesOCDBT { return uses }
+    return try await folder.byteCounts(of: [OCDBTManifest.fileName]).first.flatMap { $0 } != nil
+  }
+
+  private var metadataName: String { metadata.usesZarr3 ? "zarr.json" : ".zarray" }
+
+  /// What the keys of an array begin with; a tree that is one leaf has it at the root.
+  private static func prefix(_ name: String) -> String { name.isEmpty ? "" : name + "/" }
+
+  private func array(_ bytes: [UInt8], file: String, leaf: TreePath) throws(GraftError) -> ZarrArray {
+    do throws(GraftError) {
+      return metadata.usesZarr3
+        ? try ZarrArray(version3: bytes, file: file, limits: limits)
+        : try ZarrArray(version2: bytes, file: file, limits: limits)
+    } catch {
+      throw error.adding(leaf)
+    }
+  }
+
+  /// The layout of an array, given the chunks or shards that were found; counts against the limit first.
+  private func layout(
+    _ array: ZarrArray, _ found: [(number: Int, place: ChunkLocation)], leaf: TreePath, chunkTotal: inout Int
+  ) throws(GraftError) -> Layout {
+    guard let counts = array.chunkCounts, counts.stored <= limits.chunkCount - chunkTotal else {
+      throw GraftError(
+        .limitExceeded, "the checkpoint has too many chunks", leaf: leaf, file: folder.name,
+        expected: "at most \(limits.chunkCount)",
+        remedy: "raise Limits.chunkCount if the checkpoint is trusted")
+    }
+    chunkTotal += counts.stored
+    var places = [ChunkLocation](repeating: .absent, count: counts.stored)
+    for (number, place) in found { places[number] = place }
+    if metadata.storesFillValues, let missing = places.firstIndex(of: .absent) {
+      throw GraftError(
+        .corrupt, "a chunk of the array is missing", leaf: leaf, file: folder.name,
+        expected: "\(places.count) chunks", found: "none for number \(missing) in row-major order",
+        remedy: "the checkpoint is incomplete: copy or download it again")
+    }
+    return array.layout(places: places, mayBeAbsent: !metadata.storesFillValues)
+  }
+
+  private func absent(_ leaf: (path: TreePath, name: String)) -> GraftError {
+    GraftError(
+      .corrupt, "the checkpoint lists an array that is not there", leaf: leaf.path, file: folder.name,
+      expected: "\(TreePath.printable(leaf.name))/\(metadataName)",
+      remedy: "the checkpoint is incomplete: copy or download it again")
+  }
+
+  // MARK: OCDBT
+
+  private func inDatabase(
+    _ leaves: [(path: TreePath, name: String)]
+  ) async throws(GraftError) -> (tensors: [(spec: TensorSpec, layout: Layout)], files: [StoredFile]) {
+    let entries = try await OCDBTReader(opening: folder, limits: limits).entries()
+    var files = Files()
+    var tensors: [(spec: TensorSpec, layout: Layout)] = []
+    tensors.reserveCapacity(leaves.count)
+    var chunkTotal = 0
+    for leaf in leaves {
+      let prefix = Array(Self.prefix(leaf.name).utf8)
+      let start = entries.partitioningIndex { !$0.key.lexicographicallyPrecedes(prefix) }
+      var end = start
+      while end < entries.count, entries[end].key.starts(with: prefix) { end += 1 }
+      let own = entries[start..<end]
+      let metadataKey = prefix + Array(metadataName.utf8)
+      let place = own.partitioningIndex { !$0.key.lexicographicallyPrecedes(metadataKey) }
+      guard place < own.endIndex, own[place].key == metadataKey else { throw absent(leaf) }
+      let bytes: [UInt8]
+      let file: String
+      switch own[place].value {
+      case .inline(let value):
+        bytes = value
+        file = folder.name(of: OCDBTManifest.fileName)
+      case .stored(let reference):
+        file = folder.name(of: reference.file.path)
+        guard reference.range.count <= limits.metadataByteCount else {
+          throw GraftError(
+            .limitExceeded, "the array's metadata is too large", leaf: leaf.path, file: file,
+            range: reference.range,
+            expected: "at most \(limits.metadataByteCount) bytes")
+        }
+        bytes = try await folder.source(at: reference.file.path).read(reference.range)
+      }
+      let array = try array(bytes, file: file, leaf: leaf.path)
+      var found: [(number: Int, place: ChunkLocation)] = []
+      for entry in own {
+        guard let number = array.index(ofKey: entry.key.dropFirst(prefix.count)) else { continue }
+        switch entry.value {
+        case .inline(let bytes): found.append((number, .inline(bytes)))
+        case .stored(let reference):
+          found.append(
+            (number, .file(StoredChunk(file: files.number(of: reference.file.path), range: reference.range))))
+        }
+      }
+      tensors.append((array.spec, try layout(array, found, leaf: leaf.path, chunkTotal: &chunkTotal)))
+    }
+    return (tensors, try await files.finished(in: folder))
+  }
+
+  // MARK: Folders
+
+  private func inFolders(
+    _ leaves: [(path: TreePath, name: String)]
+  ) async throws(GraftError) -> (tensors: [(spec: TensorSpec, layout: Layout)], files: [StoredFile]) {
+    var found = [(array: ZarrArray, stored: [ZarrFolder.Stored])?](repeating: nil, count: leaves.count)
+    let failure: GraftError? = await withTaskGroup(
+      of: Result<(Int, ZarrArray, [ZarrFolder.Stored]), GraftError>.self
+    ) { group in
+      var next = 0
+      func add() {
+        guard next < leaves.count else { return }
+        let number = next
+        next += 1
+        group.addTask {
+          do throws(GraftError) {
+            let (array, stored) = try await self.inFolder(leaves[number])
+            return .success((number, array, stored))
+          } catch {
+            return .failure(error)
+          }
+        }
+      }
+      for _ in 0..<8 { add() }
+      while let result = await group.next() {
+        switch result {
+        case .success(let (number, array, stored)): found[number] = (array, stored)
+        case .failure(let error):
+          group.cancelAll()
+          return error
+        }
+        add()
+      }
+      return nil
+    }
+    if let failure { throw failure }
+    var files = Files()
+    var tensors: [(spec: TensorSpec, layout: Layout)] = []
+    var chunkTotal = 0
+    for (leaf, found) in zip(leaves, found) {
+      guard let (array, stored) = found else { throw absent(leaf) }
+      let places = stored.map { chunk in
+        (
+          number: chunk.number,
+          place: ChunkLocation.file(
+            StoredChunk(
+              file: files.number(of: chunk.path), range: ByteRange(offset: 0, count: chunk.byteCount)))
+        )
+      }
+      tensors.append((array.spec, try layout(array, places, leaf: leaf.path, chunkTotal: &chunkTotal)))
+    }
+    return (tensors, try await files.finished(in: folder))
+  }
+
+  private func inFolder(
+    _ leaf: (path: TreePath, name: String)
+  ) async throws(GraftError) -> (ZarrArray, [ZarrFolder.Stored]) {
+    guard leaf.name.isEmpty || OCDBTFileTable.staysInside(leaf.name) else {
+      throw GraftError(
+        .corrupt, "the leaf's name leads out of the checkpoint", leaf: leaf.path, file: folder.name,
+        found: TreePath.printable(leaf.name), remedy: "do not trust this checkpoint")
+    }
+    let path = Self.prefix(leaf.name) + metadataName
+    guard let bytes = try await folder.metadata(at: path, limits: limits) else { throw absent(leaf) }
+    let array = try array(bytes, file: folder.name(of: path), leaf: leaf.path)
+    do throws(GraftError) {
+      return (array, try await ZarrFolder.stored(array, in: folder, at: leaf.name))
+    } catch {
+      throw error.adding(leaf.path)
+    }
+  }
+}
+
+extension GraftError {
+  /// The error with a leaf, if it names none yet.
+  func adding(_ leaf: TreePath) -> GraftError {
+    var error = self
+    if error.leaf == nil { error.leaf = leaf }
+    return error
+  }
+}
+
+extension RandomAccessCollection {
+  /// The first index whose element fulfils a condition that all after it fulfil too; `endIndex` when none does.
+  func partitioningIndex(_ isBehind: (Element) -> Bool) -> Index {
+    var low = startIndex
+    var count = self.count
+    while count > 0 {
+      let half = count / 2
+      let middle = index(low, offsetBy: half)
+      if isBehind(self[middle]) {
+        count = half
+      } else {
+        low = index(after: middle)
+        count -= half + 1
+      }
+    }
+    return low
+  }
+}

@@ -1,0 +1,44 @@
+package import GraftCore
+
+extension Catalog {
+  /// The catalog with the shards of those leaves looked into that a target wants, so that a load can be planned.
+  ///
+  /// A leaf is wanted when the target has something other than a placeholder at its path or above it. Where no leaf has
+  /// shards, nothing is read. A target that does not fit the tree is left for the planner to judge.
+  ///
+  /// - Throws: ``GraftError`` that names leaf and file for an index that is damaged or cannot be read.
+  @concurrent
+  package func resolvingShards(
+    for target: Tree<Target>, limits: Limits = Limits()
+  ) async throws(GraftError) -> Catalog {
+    var sharded: [(path: TreePath, spec: TensorSpec, layout: Layout)] = []
+    tree.forEachLeaf { path, leaf in
+      if case .tensor(let spec, let layout, _) = leaf, layout.shards != nil {
+        sharded.append((path, spec, layout))
+      }
+    }
+    guard !sharded.isEmpty else { return self }
+    var wanted: Set<TreePath> = []
+    target.forEachLeaf { path, leaf in if !leaf.isPlaceholder { wanted.insert(path) } }
+    let leaves = sharded.filter { leaf in
+      var above = leaf.path
+      while !wanted.contains(above) {
+        if above.keys.isEmpty { return false }
+        above.keys.removeLast()
+      }
+      return true
+    }
+    guard !leaves.isEmpty else { return self }
+    let layouts = try await lookingIntoShards(leaves, limits: limits)
+    var resolved: [TreePath: Layout] = [:]
+    for (leaf, layout) in zip(leaves, layouts) { resolved[leaf.path] = layout }
+    var catalog = self
+    catalog.tree = tree.mapLeaves { path, leaf in
+      guard case .tensor(let spec, _, let name) = leaf, let layout = resolved[path] else {
+        return .leaf(leaf)
+      }
+      return .leaf(.tensor(spec, layout, name: name))
+    }
+    return catalog
+  }
+}

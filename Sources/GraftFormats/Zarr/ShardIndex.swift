@@ -1,0 +1,255 @@
+// A shard is one stored value:
+//
+//     chunk │ chunk │ … │ index        or  index │ chunk │ chunk │ …
+//
+// The index has an offset and a length for each chunk in row-major order, u64le each, both all ones for a chunk that was never
+// written, and perhaps a crc32c u32le over them. Chunks lie anywhere in the shard.
+
+internal import GraftCodec
+package import GraftCore
+internal import GraftIO
+
+extension Shards {
+  /// How many chunks one shard holds; nil when that overflows.
+  package func chunkCount(chunkShape: Shape) -> Int? {
+    Shape(checked: ZarrArray.grid(shape, chunkShape))?.checkedElementCount
+  }
+
+  /// The bytes of a shard that are its index, counted from its own first; nil when the shard is too short to have one.
+  package func indexRange(shardByteCount: Int, chunkCount: Int) -> ByteRange? {
+    let (entries, overflow) = chunkCount.multipliedReportingOverflow(by: 16)
+    guard !overflow, entries <= shardByteCount - (indexHasChecksum ? 4 : 0) else { return nil }
+    let count = entries + (indexHasChecksum ? 4 : 0)
+    return ByteRange(offset: indexIsAtEnd ? shardByteCount - count : 0, count: count)
+  }
+
+  /// The places of a shard's chunks, in row-major order.
+  ///
+  /// - Parameters:
+  ///   - index: the bytes of the shard's index.
+  ///   - shard: the shard, inside of which all chunks must be.
+  ///   - file: what errors call the shard's file.
+  package func chunks(
+    index: [UInt8], of shard: ChunkLocation, chunkCount: Int, file: String?
+  ) throws(GraftError) -> [ChunkLocation] {
+    let entries = chunkCount * 16
+    precondition(index.count == entries + (indexHasChecksum ? 4 : 0), "this is not the whole index")
+    // The spans of these bytes are unsafe only in that padding could be read, which bytes have none of.
+    let bytes = unsafe index.span.bytes
+    func word(at offset: Int) -> UInt64 {
+      // Inside the bytes, as counted above; any bits are a number.
+      UInt64(littleEndian: unsafe bytes.unsafeLoadUnaligned(fromByteOffset: offset, as: UInt64.self))
+    }
+    if indexHasChecksum {
+      let stored = UInt32(
+        littleEndian: unsafe bytes.unsafeLoadUnaligned(fromByteOffset: entries, as: UInt32.self))
+      let found = CRC32C.checksum(bytes.extracting(first: entries))
+      guard found == stored else {
+        throw CodecFailure("crc32c", .checksum(expected: stored, found: found))
+          .graftError(file: file, range: shard.stored?.range)
+      }
+    }
+    var chunks: [ChunkLocation] = []
+    chunks.reserveCapacity(chunkCount)
+    for number in 0..<chunkCount {
+      let (offset, count) = (word(at: 16 * number), word(at: 16 * number + 8))
+      if offset == .max && count == .max {
+        chunks.append(.absent)
+        continue
+      }
+      guard let offset = Int(exactly: offset), let count = Int(exactly: count),
+        let range = ByteRange(checkedOffset: offset, count: count), range.end <= shard.byteCount
+      else {
+        throw GraftError(
+          .corrupt, "the index of a shard points outside of the shard", file: file,
+          range: shard.stored?.range,
+          expected: "offset and length within \(shard.byteCount) bytes", found: "\(offset) and \(count)",
+          remedy: "the checkpoint was damaged after it was written: copy or download it again")
+      }
+      switch shard {
+      case .file(let stored):
+        let place = ByteRange(offset: stored.range.offset + offset, count: count)
+        chunks.append(.file(StoredChunk(file: stored.file, range: place)))
+      case .inline(let bytes): chunks.append(.inline(Array(bytes[range.offset..<range.end])))
+      case .absent: preconditionFailure("an absent shard has no index")
+      }
+    }
+    return chunks
+  }
+}
+
+extension Catalog {
+  /// These layouts of the catalog's leaves, with the shards looked into, so that all know the places of their chunks.
+  ///
+  /// Reads the indices of all shards that the layouts have, and nothing else; layouts without shards stay as they are.
+  ///
+  /// - Throws: `corrupt` for a damaged index, and for a chunk that is absent though the layout has no fill value; `limitExceeded` when the chunks are more than ``Limits/chunkCount``.
+  package func lookingIntoShards(
+    _ layouts: [(path: TreePath, spec: TensorSpec, layout: Layout)], limits: Limits = Limits()
+  ) async throws(GraftError) -> [Layout] {
+    var jobs: [ShardJob] = []
+    var chunkTotal = 0
+    for (number, (path, spec, layout)) in layouts.enumerated() {
+      guard let shards = layout.shards else { continue }
+      let inLeaf = Shape(checked: ZarrArray.grid(spec.shape, layout.chunkShape))?.checkedElementCount
+      guard let inShard = shards.chunkCount(chunkShape: layout.chunkShape), let inLeaf,
+        inLeaf <= limits.chunkCount, inShard <= limits.chunkCount, chunkTotal + inLeaf <= limits.chunkCount
+      else {
+        throw GraftError(
+          .limitExceeded, "the checkpoint has too many chunks", leaf: path,
+          expected: "at most \(limits.chunkCount)",
+          remedy: "raise Limits.chunkCount if the checkpoint is trusted")
+      }
+      chunkTotal += inLeaf
+      for (index, place) in shards.places.enumerated() where place != .absent {
+        guard let range = shards.indexRange(shardByteCount: place.byteCount, chunkCount: inShard) else {
+          throw GraftError(
+            .corrupt, "the shard is too short for its index", leaf: path,
+            file: place.stored.map { files[$0.file].path },
+            range: place.stored?.range, expected: "an index of \(inShard) chunks",
+            remedy: "the checkpoint was damaged after it was written: copy or download it again")
+        }
+        jobs.append(ShardJob(layout: number, shard: index, place: place, range: range, chunkCount: inShard))
+      }
+    }
+    let indices = try await read(jobs)
+
+    var result = layouts.map(\.layout)
+    var byLayout: [Int: [(shard: Int, chunks: [ChunkLocation])]] = [:]
+    for (job, bytes) in zip(jobs, indices) {
+      guard let shards = layouts[job.layout].layout.shards else { continue }
+      let file = job.place.stored.map { files[$0.file].path }
+      let chunks: [ChunkLocation]
+      do throws(GraftError) {
+        chunks = try shards.chunks(index: bytes, of: job.place, chunkCount: job.chunkCount, file: file)
+      } catch {
+        var error = error
+        error.leaf = layouts[job.layout].path
+        throw error
+      }
+      byLayout[job.layout, default: []].append((job.shard, chunks))
+    }
+    for (number, (path, spec, layout)) in layouts.enumerated() where layout.shards != nil {
+      result[number] = layout.placing(byLayout[number] ?? [], shape: spec.shape)
+      guard layout.fillValue == nil, let absent = result[number].chunks.firstIndex(of: .absent) else {
+        continue
+      }
+      throw GraftError(
+        .corrupt, "a chunk of the array is missing", leaf: path,
+        expected: "\(result[number].chunks.count) chunks",
+        found: "none for number \(absent) in row-major order",
+        remedy: "the checkpoint is incomplete: copy or download it again")
+    }
+    return result
+  }
+
+  /// The index of one shard that is to be read.
+  private struct ShardJob: Sendable {
+    var layout: Int
+    var shard: Int
+    var place: ChunkLocation
+    /// The index, counted from the shard's first byte.
+    var range: ByteRange
+    var chunkCount: Int
+  }
+
+  /// How many indices one thread reads in a row, and how many threads do so at once.
+  private static let indicesPerTurn = 256
+  private static let turnLimit = 8
+
+  /// The bytes of the indices, in the order of the jobs; read file by file in the order of offsets.
+  private func read(_ jobs: [ShardJob]) async throws(GraftError) -> [[UInt8]] {
+    var result = [[UInt8]](repeating: [], count: jobs.count)
+    // What is in files: the number of the job, the file, and the range there.
+    var wanted: [(job: Int, file: Int, range: ByteRange)] = []
+    for (number, job) in jobs.enumerated() {
+      switch job.place {
+      case .inline(let shard): result[number] = Array(shard[job.range.offset..<job.range.end])
+      case .file(let shard):
+        let range = ByteRange(offset: shard.range.offset + job.range.offset, count: job.range.count)
+        wanted.append((number, shard.file, range))
+      case .absent: break
+      }
+    }
+    wanted.sort { ($0.file, $0.range.offset) < ($1.file, $1.range.offset) }
+    var turns: [ArraySlice<(job: Int, file: Int, range: ByteRange)>] = []
+    var start = 0
+    while start < wanted.count {
+      var end = start
+      while end < wanted.count, end - start < Self.indicesPerTurn, wanted[end].file == wanted[start].file {
+        end += 1
+      }
+      turns.append(wanted[start..<end])
+      start = end
+    }
+    let failure: GraftError? = await withTaskGroup(
+      of: Result<[(Int, [UInt8])], GraftError>.self
+    ) { group in
+      var pending = turns.makeIterator()
+      func add() {
+        guard let turn = pending.next(), let first = turn.first else { return }
+        let path = files[first.file].path
+        let ranges = turn.map { ($0.job, $0.range) }
+        group.addTask {
+          do throws(GraftError) {
+            return .success(
+              try await BlockingThreads.shared.run { () throws(GraftError) in
+                let file = try File(opening: path)
+                var read: [(Int, [UInt8])] = []
+                for (number, range) in ranges { read.append((number, try file.readFully(range))) }
+                return read
+              })
+          } catch {
+            return .failure(error)
+          }
+        }
+      }
+      for _ in 0..<Self.turnLimit { add() }
+      while let turn = await group.next() {
+        switch turn {
+        case .success(let read): for (number, bytes) in read { result[number] = bytes }
+        case .failure(let error):
+          group.cancelAll()
+          return error
+        }
+        add()
+      }
+      return nil
+    }
+    if let failure { throw failure }
+    return result
+  }
+}
+
+extension Layout {
+  /// The layout with the chunks of its shards at their places in the grid of all chunks.
+  fileprivate func placing(_ found: [(shard: Int, chunks: [ChunkLocation])], shape: Shape) -> Layout {
+    guard let shards else { return self }
+    var layout = self
+    layout.shards = nil
+    let grid = ZarrArray.grid(shape, chunkShape)
+    let shardGrid = ZarrArray.grid(shape, shards.shape)
+    let perShard = ZarrArray.grid(shards.shape, chunkShape)
+    layout.chunks = [ChunkLocation](repeating: .absent, count: grid.reduce(1, *))
+    for (shard, chunks) in found {
+      let corner = zip(Self.index(shard, in: shardGrid), perShard).map { $0 * $1 }
+      for (number, chunk) in chunks.enumerated() {
+        let index = zip(corner, Self.index(number, in: perShard)).map { $0 + $1 }
+        // A shard at the edge has places for chunks beyond it.
+        guard zip(index, grid).allSatisfy({ $0 < $1 }) else { continue }
+        layout.chunks[zip(index, grid).reduce(0) { $0 * $1.1 + $1.0 }] = chunk
+      }
+    }
+    return layout
+  }
+
+  private static func index(_ number: Int, in grid: [Int]) -> [Int] {
+    var rest = number
+    var index = grid
+    for axis in grid.indices.reversed() {
+      index[axis] = rest % grid[axis]
+      rest /= grid[axis]
+    }
+    return index
+  }
+}
