@@ -39,7 +39,8 @@ let package = Package(
   targets: [
     // C, one subject each; only their own .c files see the system libraries' headers.
     .target(
-      name: "CGraftRing", path: "CSources/CGraftRing", cSettings: cSettings, linkerSettings: [.linkedLibrary("uring")]),
+      name: "CGraftRing", path: "CSources/CGraftRing", cSettings: cSettings,
+      linkerSettings: [.linkedLibrary("uring")]),
     .target(
       name: "CGraftCodec", path: "CSources/CGraftCodec", cSettings: cSettings,
       linkerSettings: [.linkedLibrary("zstd"), .linkedLibrary("blosc")]),
@@ -52,17 +53,22 @@ let package = Package(
       name: "GraftCore",
       dependencies: [.product(name: "OrderedCollections", package: "swift-collections")],
       swiftSettings: settings),
-    .target(name: "GraftIO", dependencies: ["GraftCore", "CGraftRing", "CGraftSystem"], swiftSettings: settings),
-    .target(name: "GraftCodec", dependencies: ["GraftCore", "CGraftCodec"], swiftSettings: settings),
-    .target(name: "GraftFormats", dependencies: ["GraftCore", "GraftIO", "GraftCodec"], swiftSettings: settings),
     .target(
-      name: "GraftExecute", dependencies: ["GraftCore", "GraftIO", "GraftCodec", "GraftFormats", "CGraftKernels"],
+      name: "GraftIO", dependencies: ["GraftCore", "CGraftRing", "CGraftSystem"], swiftSettings: settings),
+    .target(name: "GraftCodec", dependencies: ["GraftCore", "CGraftCodec"], swiftSettings: settings),
+    .target(
+      name: "GraftFormats", dependencies: ["GraftCore", "GraftIO", "GraftCodec"], swiftSettings: settings),
+    .target(
+      name: "GraftExecute",
+      dependencies: ["GraftCore", "GraftIO", "GraftCodec", "GraftFormats", "CGraftKernels"],
       swiftSettings: settings),
 
     .target(
-      name: "Graft", dependencies: ["GraftCore", "GraftIO", "GraftFormats", "GraftExecute"], swiftSettings: settings),
+      name: "Graft", dependencies: ["GraftCore", "GraftIO", "GraftFormats", "GraftExecute"],
+      swiftSettings: settings),
     // The ceilings that the tool and the benchmarks compare Graft with.
-    .target(name: "GraftMeasure", dependencies: ["GraftCore", "GraftIO", "CGraftMeasure"], swiftSettings: settings),
+    .target(
+      name: "GraftMeasure", dependencies: ["GraftCore", "GraftIO", "CGraftMeasure"], swiftSettings: settings),
     .target(
       name: "GraftCommands",
       dependencies: [
@@ -70,41 +76,54 @@ let package = Package(
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: settings),
-    .executableTarget(name: "graft", dependencies: ["GraftCommands"], path: "Sources/graft", swiftSettings: settings),
+    .executableTarget(
+      name: "graft", dependencies: ["GraftCommands"], path: "Sources/graft", swiftSettings: settings),
 
     // How fast it is, beside what the machine can do.
     .target(
       name: "GraftBenchmark", dependencies: ["Graft", "GraftMeasure", "GraftIO", "GraftCore"],
       path: "Benchmarks/GraftBenchmark", swiftSettings: settings),
     .executableTarget(
-      name: "graft-benchmark", dependencies: ["GraftBenchmark", "GraftCore"], path: "Benchmarks/graft-benchmark",
+      name: "graft-benchmark", dependencies: ["GraftBenchmark", "GraftCore"],
+      path: "Benchmarks/graft-benchmark",
       swiftSettings: settings),
 
     // What scripts/quickstart shows Graft on; it uses nothing of ours.
     .executableTarget(name: "demo-checkpoint", path: "Examples/DemoCheckpoint", swiftSettings: settings),
 
-    .target(name: "GraftTestSupport", dependencies: ["GraftCore"], path: "Tests/GraftTestSupport", swiftSettings: testSettings),
-    .testTarget(name: "GraftKernelsTests", dependencies: ["CGraftKernels", "GraftTestSupport"], swiftSettings: testSettings),
-    .testTarget(name: "GraftCoreTests", dependencies: ["GraftCore", "GraftTestSupport"], swiftSettings: testSettings),
+    .target(
+      name: "GraftTestSupport", dependencies: ["GraftCore"], path: "Tests/GraftTestSupport",
+      swiftSettings: testSettings),
+    .testTarget(
+      name: "GraftKernelsTests", dependencies: ["CGraftKernels", "GraftTestSupport"],
+      swiftSettings: testSettings),
+    .testTarget(
+      name: "GraftCoreTests", dependencies: ["GraftCore", "GraftTestSupport"], swiftSettings: testSettings),
     // The means to forbid system calls, as containers do.
     .target(name: "CGraftTestSandbox", path: "Tests/CGraftTestSandbox", cSettings: cSettings),
     .testTarget(
       name: "GraftIOTests", dependencies: ["GraftIO", "GraftCore", "GraftTestSupport", "CGraftTestSandbox"],
       swiftSettings: testSettings),
     .testTarget(
-      name: "GraftMeasureTests", dependencies: ["GraftMeasure", "GraftIO", "GraftCore"], swiftSettings: testSettings),
+      name: "GraftMeasureTests", dependencies: ["GraftMeasure", "GraftIO", "GraftCore"],
+      swiftSettings: testSettings),
     .testTarget(
-      name: "GraftBenchmarkTests", dependencies: ["GraftBenchmark", "GraftMeasure", "GraftCore"], swiftSettings: testSettings),
+      name: "GraftBenchmarkTests", dependencies: ["GraftBenchmark", "GraftMeasure", "GraftCore"],
+      swiftSettings: testSettings),
     .testTarget(
-      name: "GraftCodecTests", dependencies: ["GraftCodec", "GraftCore", "GraftTestSupport"], swiftSettings: testSettings),
+      name: "GraftCodecTests", dependencies: ["GraftCodec", "GraftCore", "GraftTestSupport"],
+      swiftSettings: testSettings),
     .testTarget(
-      name: "GraftFormatsTests", dependencies: ["GraftFormats", "GraftCodec", "GraftIO", "GraftCore", "GraftTestSupport"],
+      name: "GraftFormatsTests",
+      dependencies: ["GraftFormats", "GraftCodec", "GraftIO", "GraftCore", "GraftTestSupport"],
       swiftSettings: testSettings),
     .testTarget(
       name: "GraftCommandsTests", dependencies: ["GraftCommands", "GraftCore"], swiftSettings: testSettings),
     // Runs the built tool as a process of its own.
     .testTarget(name: "CLITests", dependencies: ["graft"], path: "Tests/CLI", swiftSettings: testSettings),
-    .testTarget(name: "GraftTests", dependencies: ["Graft", "GraftCore", "GraftTestSupport"], swiftSettings: testSettings),
+    .testTarget(
+      name: "GraftTests", dependencies: ["Graft", "GraftCore", "GraftTestSupport"],
+      swiftSettings: testSettings),
     // Encoders, as the product only decodes.
     .target(
       name: "CGraftTestCodec", path: "Tests/CGraftTestCodec", cSettings: cSettings,
@@ -112,7 +131,8 @@ let package = Package(
     .testTarget(
       name: "GraftExecuteTests",
       dependencies: [
-        "GraftExecute", "GraftFormats", "GraftCodec", "GraftIO", "GraftCore", "GraftTestSupport", "CGraftTestCodec",
+        "GraftExecute", "GraftFormats", "GraftCodec", "GraftIO", "GraftCore", "GraftTestSupport",
+        "CGraftTestCodec",
       ],
       swiftSettings: testSettings),
   ],

@@ -27,8 +27,10 @@ internal import GraftFormats
       byteCount += result.spec.byteCount
       guard byteCount <= byteCountLimit else {
         throw GraftError(
-          .insufficientMemory, "leaves of packed elements are put together in memory, and the budget has no room for them",
-          leaf: result.path, expected: "at most \(byteCountLimit) bytes, a quarter of the budget", found: "\(byteCount)",
+          .insufficientMemory,
+          "leaves of packed elements are put together in memory, and the budget has no room for them",
+          leaf: result.path, expected: "at most \(byteCountLimit) bytes, a quarter of the budget",
+          found: "\(byteCount)",
           remedy: "raise the budget")
       }
       let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: result.spec.byteCount, alignment: 64)

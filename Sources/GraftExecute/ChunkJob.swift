@@ -51,7 +51,8 @@ struct ChunkJob: Sendable {
       do throws(CodecFailure) {
         chains.append(try CodecChain(encoding.codecs))
       } catch {
-        throw error.graftError(leaf: plan.moves.first { $0.encoding == index }.map { plan.results[$0.result].path })
+        throw error.graftError(
+          leaf: plan.moves.first { $0.encoding == index }.map { plan.results[$0.result].path })
       }
     }
     var jobs: [ChunkJob] = []
@@ -63,7 +64,9 @@ struct ChunkJob: Sendable {
         continue
       }
       var copies: [Copy] = []
-      while index < plan.moves.count, plan.moves[index].chunk == move.chunk, plan.moves[index].encoding == encoding {
+      while index < plan.moves.count, plan.moves[index].chunk == move.chunk,
+        plan.moves[index].encoding == encoding
+      {
         copies.append(Copy(copy: plan.moves[index].copy, place: places[plan.moves[index].result]))
         index += 1
       }

@@ -130,7 +130,8 @@ internal import GraftIO
     guard byteCount <= thread.windowByteCountLimit else {
       throw .other(
         GraftError(
-          .limitExceeded, "the chunk's codecs are undone in one piece, and the budget has no room for it", leaf: job.leaf,
+          .limitExceeded, "the chunk's codecs are undone in one piece, and the budget has no room for it",
+          leaf: job.leaf,
           expected: "at most \(thread.windowByteCountLimit) bytes for each thread", found: "\(byteCount)",
           remedy: "raise the budget, or use fewer threads"))
     }
@@ -175,7 +176,8 @@ internal import GraftIO
     var filled = 0
     while filled < destination.count {
       try readOn()
-      let progress = unsafe try decodeOn(into: UnsafeMutableRawBufferPointer(rebasing: destination[filled...]))
+      let progress = unsafe try decodeOn(
+        into: UnsafeMutableRawBufferPointer(rebasing: destination[filled...]))
       filled += progress.produced
       // Nothing came and nothing can: the chunk ends before its elements do.
       if progress.produced == 0, pending.isEmpty, position == job.range.count {
@@ -188,7 +190,8 @@ internal import GraftIO
     guard pending.isEmpty, position < job.range.count else { return }
     let count = unsafe Swift.min(block.count, job.range.count - position)
     unsafe try read(
-      ByteRange(offset: position, count: count), into: UnsafeMutableRawBufferPointer(rebasing: block[..<count]))
+      ByteRange(offset: position, count: count),
+      into: UnsafeMutableRawBufferPointer(rebasing: block[..<count]))
     position += count
     pending = 0..<count
   }
@@ -201,7 +204,8 @@ internal import GraftIO
     case .file(let file, let range, let cancellation):
       do throws(GraftError) {
         try cancellation.check()
-        unsafe try file.readFully(ByteRange(offset: range.offset + part.offset, count: part.count), into: memory)
+        unsafe try file.readFully(
+          ByteRange(offset: range.offset + part.offset, count: part.count), into: memory)
       } catch {
         throw .other(error)
       }

@@ -110,7 +110,8 @@ final class Decoding: Sendable {
   ///
   /// - Parameter file: the open file of a plan's index.
   func stream(
-    _ jobs: [ChunkJob], cancellation: Cancellation, progress: ReadProgress?, file: @escaping @Sendable (Int) -> File
+    _ jobs: [ChunkJob], cancellation: Cancellation, progress: ReadProgress?,
+    file: @escaping @Sendable (Int) -> File
   ) throws(GraftError) -> Statistics {
     let total = Mutex(Statistics())
     try ParallelPieces.run(count: jobs.count, threadCount: threadCount) { (index) throws(GraftError) in
@@ -127,7 +128,9 @@ final class Decoding: Sendable {
   }
 
   @discardableResult
-  private func stream(_ job: ChunkJob, from source: consuming ChunkStream.Source) throws(GraftError) -> Statistics {
+  private func stream(_ job: ChunkJob, from source: consuming ChunkStream.Source) throws(GraftError)
+    -> Statistics
+  {
     var statistics = Statistics()
     let source = source
     try withThread { (thread) throws(GraftError) in
@@ -171,8 +174,10 @@ final class Decoding: Sendable {
   }
 }
 
-/// Owns what one thread decodes with. Lent to one thread at a time.
-@safe final class DecodingThread: @unchecked Sendable {  // for the decoder and memory, which one thread has at a time
+/// Owns what one thread decodes with.
+///
+/// Sendable, because it is lent to one thread at a time.
+@safe final class DecodingThread: @unchecked Sendable {
   var decoder: ChunkDecoder
   /// What the decoder may use beside the scratch memory.
   let windowByteCountLimit: Int
@@ -184,7 +189,8 @@ final class Decoding: Sendable {
   init(scratchByteCount: Int, windowByteCountLimit: Int) throws(CodecFailure) {
     decoder = try ChunkDecoder(windowByteCountLimit: windowByteCountLimit)
     self.windowByteCountLimit = windowByteCountLimit
-    unsafe scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: Swift.max(scratchByteCount, 4096), alignment: 4096)
+    unsafe scratch = UnsafeMutableRawBufferPointer.allocate(
+      byteCount: Swift.max(scratchByteCount, 4096), alignment: 4096)
   }
 
   deinit { unsafe scratch.deallocate() }

@@ -59,7 +59,9 @@ package struct Executor: Sendable {
       do throws(GraftError) {
         let statistics = unsafe try await engine.read(
           portion.requests, files: files, tuning: readTuning, progress: done.readProgress
-        ) { (window, part, bytes) throws(GraftError) in unsafe try placing.put(windows[window], part: part, bytes) }
+        ) { (window, part, bytes) throws(GraftError) in
+          unsafe try placing.put(windows[window], part: part, bytes)
+        }
         report.add(statistics, wantedByteCount: portion.wantedByteCount)
       } catch {
         throw naming(error)
@@ -113,7 +115,9 @@ package struct Executor: Sendable {
       let cancellation = Cancellation()
       let statistics = try await withCancellation(cancellation) { () throws(GraftError) in
         try await BlockingThreads.shared.run { () throws(GraftError) in
-          try decoding.stream(jobs, cancellation: cancellation, progress: readProgress) { files[position[$0] ?? 0] }
+          try decoding.stream(jobs, cancellation: cancellation, progress: readProgress) {
+            files[position[$0] ?? 0]
+          }
         }
       }
       report.bytesRead += statistics.bytesRead
@@ -166,7 +170,8 @@ package struct Executor: Sendable {
       guard plan.files[move.chunk.file].path == path else { return false }
       guard move.encoding == nil else { return move.chunk.range.intersection(range) != nil }
       let source = move.copy.sourceByteRange
-      return ByteRange(offset: move.chunk.range.offset + source.offset, count: source.count).intersection(range) != nil
+      return ByteRange(offset: move.chunk.range.offset + source.offset, count: source.count).intersection(
+        range) != nil
     }
     var error = error
     error.leaf = move.map { plan.results[$0.result].path }

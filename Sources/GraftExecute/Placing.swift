@@ -17,9 +17,11 @@ final class Placing: Sendable {
       case .bit: bits.withLock { _ in unsafe Self.place(copy, from: source, into: memory) }
       }
     case .writer(let writer, let leaf):
-      precondition(copy.unit == .byte, "leaves of packed elements are assembled in memory before they are written")
+      precondition(
+        copy.unit == .byte, "leaves of packed elements are assembled in memory before they are written")
       try Self.forEachRun(of: copy) { (sourceOffset, destinationOffset) throws(GraftError) in
-        let run = unsafe UnsafeRawBufferPointer(rebasing: source[sourceOffset..<(sourceOffset + copy.runCount)])
+        let run = unsafe UnsafeRawBufferPointer(
+          rebasing: source[sourceOffset..<(sourceOffset + copy.runCount)])
         unsafe try writer.write(run, leaf: leaf, byteOffset: destinationOffset)
       }
     }
@@ -55,7 +57,9 @@ final class Placing: Sendable {
   private static func place(
     _ copy: StridedCopy, from source: UnsafeRawBufferPointer, into destination: UnsafeMutableRawBufferPointer
   ) {
-    let result = unsafe withUnsafeTemporaryAllocation(of: graft_copy_axis.self, capacity: copy.dimensions.count) {
+    let result = unsafe withUnsafeTemporaryAllocation(
+      of: graft_copy_axis.self, capacity: copy.dimensions.count
+    ) {
       axes -> CInt in
       for (index, dimension) in copy.dimensions.enumerated() {
         unsafe axes[index] = graft_copy_axis(

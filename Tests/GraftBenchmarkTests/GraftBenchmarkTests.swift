@@ -24,7 +24,8 @@ import Testing
       for row in table.rows { #expect(row.count == table.columns.count) }
       #expect(report.description.contains(table.title))
     }
-    let members = try #require(try JSONValue(parsing: Array(report.json.utf8)).members, "the report is an object")
+    let members = try #require(
+      try JSONValue(parsing: Array(report.json.utf8)).members, "the report is an object")
     #expect(members.map(\.key) == ["benchmark", "conditions", "tables", "claims"])
   }
 

@@ -16,7 +16,8 @@ private func encode(_ bytes: [UInt8], _ codecs: [String], hasContentSize: Bool) 
       var frame = [UInt8](repeating: 0, count: bytes.count + bytes.count / 128 + 1024)
       let count = graft_test_zstd(bytes, bytes.count, &frame, frame.count, 3, hasContentSize)
       return Array(frame[..<count])
-    case "crc32c": return bytes + withUnsafeBytes(of: CRC32C.checksum(bytes.span.bytes).littleEndian) { Array($0) }
+    case "crc32c":
+      return bytes + withUnsafeBytes(of: CRC32C.checksum(bytes.span.bytes).littleEndian) { Array($0) }
     default: return bytes
     }
   }
@@ -33,7 +34,9 @@ private struct EncodedTensor {
   init(_ spec: TensorSpec, chunkShape: Shape, codecs: [String], using random: inout SeededGenerator) throws {
     let width = spec.dtype.bitWidth / 8
     // Half of the bytes have entropy, as a model's have.
-    elements = (0..<spec.byteCount).map { $0 % 2 == 0 ? UInt8.random(in: 0...255, using: &random) : UInt8($0 / 4096 & 0xFF) }
+    elements = (0..<spec.byteCount).map {
+      $0 % 2 == 0 ? UInt8.random(in: 0...255, using: &random) : UInt8($0 / 4096 & 0xFF)
+    }
     let grid = zip(spec.shape, chunkShape).map { ($0 + $1 - 1) / $1 }
     var file: [UInt8] = [1, 2, 3]
     var chunks: [ChunkLocation] = []
@@ -41,7 +44,9 @@ private struct EncodedTensor {
       var decoded = [UInt8](repeating: 0xEE, count: chunkShape.elementCount * width)
       let chunkIndex = unravel(chunk, grid)
       for inner in 0..<chunkShape.elementCount {
-        let index = zip(zip(chunkIndex, chunkShape), unravel(inner, chunkShape.extents)).map { $0.0 * $0.1 + $1 }
+        let index = zip(zip(chunkIndex, chunkShape), unravel(inner, chunkShape.extents)).map {
+          $0.0 * $0.1 + $1
+        }
         guard zip(index, spec.shape).allSatisfy({ $0 < $1 }) else { continue }
         let flat = zip(index, spec.shape.rowMajorStrides).reduce(0) { $0 + $1.0 * $1.1 }
         for byte in 0..<width { decoded[inner * width + byte] = elements[flat * width + byte] }
@@ -56,7 +61,8 @@ private struct EncodedTensor {
     }
     self.spec = spec
     layout = Layout(
-      chunkShape: chunkShape, codecs: codecs.map(Codec.init(name:)), chunks: chunks, storedBitWidth: spec.dtype.bitWidth)
+      chunkShape: chunkShape, codecs: codecs.map(Codec.init(name:)), chunks: chunks,
+      storedBitWidth: spec.dtype.bitWidth)
     path = NSTemporaryDirectory() + "/graft-decoding-\(UUID().uuidString)"
     fileByteCount = file.count
     try Data(file).write(to: URL(filePath: path))
@@ -69,9 +75,11 @@ private struct EncodedTensor {
     return planner.plan()
   }
 
-  func load(_ slice: TensorSlice? = nil, tuning: Tuning) async throws -> (bytes: [UInt8], report: ReadReport) {
+  func load(_ slice: TensorSlice? = nil, tuning: Tuning) async throws -> (bytes: [UInt8], report: ReadReport)
+  {
     let plan = try plan(slice)
-    let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: plan.results[0].spec.byteCount, alignment: 64)
+    let memory = UnsafeMutableRawBufferPointer.allocate(
+      byteCount: plan.results[0].spec.byteCount, alignment: 64)
     defer { memory.deallocate() }
     let report = try await Executor(plan, tuning: tuning).run(into: [.memory(memory)])
     return (Array(memory), report)
@@ -90,7 +98,9 @@ private func unravel(_ flat: Int, _ extents: [Int]) -> [Int] {
 
 @Suite struct DecodingTests {
   @Test(arguments: [["zstd"], ["zstd", "crc32c"], ["crc32c", "zstd"], ["crc32c"]])
-  func `encoded chunks of any grid give the elements, whole and in slices, in any budget`(codecs: [String]) async throws {
+  func `encoded chunks of any grid give the elements, whole and in slices, in any budget`(codecs: [String])
+    async throws
+  {
     let seed = seedFromEnvironment() ?? 4242
     var random = SeededGenerator(seed: seed)
     for round in 0..<4 {
@@ -98,8 +108,13 @@ private func unravel(_ flat: Int, _ extents: [Int]) -> [Int] {
       let columns = Int.random(in: 1...500, using: &random)
       let spec = TensorSpec([DType.bfloat16, .float32].randomElement(using: &random)!, [rows, columns])
       let whole = round % 3 == 0
-      let chunkShape: Shape = whole
-        ? spec.shape : [Int.random(in: 1...rows, using: &random) / 2 + 1, Int.random(in: 1...columns, using: &random) / 2 + 1]
+      let chunkShape: Shape =
+        whole
+        ? spec.shape
+        : [
+          Int.random(in: 1...rows, using: &random) / 2 + 1,
+          Int.random(in: 1...columns, using: &random) / 2 + 1,
+        ]
       let tensor = try EncodedTensor(spec, chunkShape: chunkShape, codecs: codecs, using: &random)
       defer { unlink(tensor.path) }
       for budget in [1 << 20, 64 << 20] {
@@ -115,7 +130,9 @@ private func unravel(_ flat: Int, _ extents: [Int]) -> [Int] {
         #expect(loaded.report.peakStagingByteCount <= budget, context)
         let (row, column) = (rows / 3, columns / 2)
         let step = Int.random(in: 1...4, using: &random)
-        let slice = TensorSlice([.strided(lower: row, upper: nil, step: 1), .strided(lower: nil, upper: column + 1, step: step)])
+        let slice = TensorSlice([
+          .strided(lower: row, upper: nil, step: 1), .strided(lower: nil, upper: column + 1, step: step),
+        ])
         let part = try await tensor.load(slice, tuning: tuning)
         let width = spec.dtype.bitWidth / 8
         var expected: [UInt8] = []
@@ -155,7 +172,8 @@ private func unravel(_ flat: Int, _ extents: [Int]) -> [Int] {
       var silent = 0
       for _ in 0..<40 {
         var damaged = intact
-        damaged[Int.random(in: 3..<intact.count, using: &random)] ^= 1 << UInt8.random(in: 0..<8, using: &random)
+        damaged[Int.random(in: 3..<intact.count, using: &random)] ^=
+          1 << UInt8.random(in: 0..<8, using: &random)
         try damaged.write(to: URL(filePath: tensor.path))
         for block in [16 << 10, 4 << 20] {
           var tuning = Tuning()
@@ -166,7 +184,9 @@ private func unravel(_ flat: Int, _ extents: [Int]) -> [Int] {
             if loaded.bytes != tensor.elements { silent += 1 }
           } catch let error as GraftError {
             #expect(error.leaf == "leaf" && error.file == tensor.path && error.range != nil, "\(error)")
-            #expect(error.code == .corrupt || error.code == .limitExceeded || error.code == .unsupported, "\(error)")
+            #expect(
+              error.code == .corrupt || error.code == .limitExceeded || error.code == .unsupported, "\(error)"
+            )
           }
         }
       }

@@ -18,7 +18,8 @@ public struct Layout: Hashable, Sendable {
 
   /// A layout of chunks in row-major order over the grid.
   public init(
-    chunkShape: Shape, codecs: [Codec] = [], chunks: [ChunkLocation], fillValue: [UInt8]? = nil, storedBitWidth: Int
+    chunkShape: Shape, codecs: [Codec] = [], chunks: [ChunkLocation], fillValue: [UInt8]? = nil,
+    storedBitWidth: Int
   ) {
     self.chunkShape = chunkShape
     self.codecs = codecs
@@ -46,7 +47,10 @@ public struct Layout: Hashable, Sendable {
 
   /// The number of chunks along each axis for a tensor of this shape.
   public func gridShape(of shape: Shape) -> Shape {
-    Shape(zip(shape, chunkShape).map { extent, chunk in extent / Swift.max(chunk, 1) + (extent % Swift.max(chunk, 1) == 0 ? 0 : 1) })
+    Shape(
+      zip(shape, chunkShape).map { extent, chunk in
+        extent / Swift.max(chunk, 1) + (extent % Swift.max(chunk, 1) == 0 ? 0 : 1)
+      })
   }
 }
 

@@ -90,7 +90,8 @@ public struct Piece: Hashable, Sendable {
 
   /// Adds what comes from one chunk.
   private func add(
-    _ chunk: ChunkLocation, of stored: StoredTensor, result: Int, to planner: inout Planner, sourceElement: Int,
+    _ chunk: ChunkLocation, of stored: StoredTensor, result: Int, to planner: inout Planner,
+    sourceElement: Int,
     destinationElement: Int, dimensions: [StridedCopy.Dimension]
   ) {
     let bits = stored.spec.dtype.bitWidth
@@ -105,11 +106,13 @@ public struct Piece: Hashable, Sendable {
       guard let copy = copy(sourceElement: sourceElement, dimensions) else { return }
       planner.moves.append(
         Plan.Move(
-          chunk: StoredChunk(file: chunk.file + stored.fileOffset, range: chunk.range), encoding: stored.encoding,
+          chunk: StoredChunk(file: chunk.file + stored.fileOffset, range: chunk.range),
+          encoding: stored.encoding,
           result: result, copy: copy))
     case .inline(let bytes):
       guard let copy = copy(sourceElement: sourceElement, dimensions) else { return }
-      planner.literals.append(Plan.Literal(bytes: bytes, encoding: stored.encoding, result: result, copy: copy))
+      planner.literals.append(
+        Plan.Literal(bytes: bytes, encoding: stored.encoding, result: result, copy: copy))
     case .absent:
       // One element, from which every step along every axis goes nowhere.
       let still = dimensions.map {

@@ -58,7 +58,8 @@ public struct Plan: Hashable, Sendable {
 
   /// A plan; moves are brought into the order of files and offsets.
   public init(
-    files: [StoredFile], results: [Result], moves: [Move], literals: [Literal] = [], encodings: [Encoding] = []
+    files: [StoredFile], results: [Result], moves: [Move], literals: [Literal] = [],
+    encodings: [Encoding] = []
   ) {
     self.files = files
     self.results = results
@@ -70,7 +71,9 @@ public struct Plan: Hashable, Sendable {
   }
 
   private static func precedes(_ a: Move, _ b: Move) -> Bool {
-    (a.chunk.file, a.firstOffset, a.result, a.copy.sourceOffset) < (b.chunk.file, b.firstOffset, b.result, b.copy.sourceOffset)
+    (a.chunk.file, a.firstOffset, a.result, a.copy.sourceOffset) < (
+      b.chunk.file, b.firstOffset, b.result, b.copy.sourceOffset
+    )
   }
 }
 
@@ -127,7 +130,8 @@ extension Plan {
     }
     return (
       Plan(
-        files: files, results: indices.map { results[$0] }, moves: moves, literals: literals, encodings: encodings),
+        files: files, results: indices.map { results[$0] }, moves: moves, literals: literals,
+        encodings: encodings),
       indices
     )
   }
@@ -137,11 +141,15 @@ extension Plan: CustomStringConvertible {
   /// A line for each move, at most 1,000 of them.
   public var description: String {
     let limit = 1_000
-    var lines = ["\(results.count) leaves, \(resultByteCount) bytes, \(moves.count) moves from \(files.count) files"]
+    var lines = [
+      "\(results.count) leaves, \(resultByteCount) bytes, \(moves.count) moves from \(files.count) files"
+    ]
     for move in moves.prefix(limit) {
-      let codecs = move.encoding.map { " through " + encodings[$0].codecs.map(\.name).joined(separator: ", ") } ?? ""
+      let codecs =
+        move.encoding.map { " through " + encodings[$0].codecs.map(\.name).joined(separator: ", ") } ?? ""
       lines.append(
-        "\(results[move.result].path) ← \(files[move.chunk.file].path), \(move.chunk.range)\(codecs): \(move.copy)")
+        "\(results[move.result].path) ← \(files[move.chunk.file].path), \(move.chunk.range)\(codecs): \(move.copy)"
+      )
     }
     for literal in literals.prefix(limit - Swift.min(limit, moves.count)) {
       lines.append("\(results[literal.result].path) ← metadata: \(literal.copy)")

@@ -40,7 +40,8 @@ package struct Planner {
       let stored = try StoredTensor(
         spec: source, layout: layout, encoding: encodingIndex(of: layout), fileOffset: fileOffset)
       results.append(Plan.Result(path: path, spec: TensorSpec(source.dtype, shape)))
-      Piece(box: Box(whole: shape), map: map).lower(into: &self, from: stored, result: index, resultShape: shape)
+      Piece(box: Box(whole: shape), map: map).lower(
+        into: &self, from: stored, result: index, resultShape: shape)
     } catch {
       var error = error
       error.leaf = path
@@ -52,7 +53,8 @@ package struct Planner {
   private mutating func encodingIndex(of layout: Layout) throws(GraftError) -> Int? {
     if layout.codecs.isEmpty { return nil }
     guard let byteCount = layout.decodedChunkByteCount else {
-      throw GraftError(.corrupt, "the size of a chunk overflows", found: "chunks of shape \(layout.chunkShape)")
+      throw GraftError(
+        .corrupt, "the size of a chunk overflows", found: "chunks of shape \(layout.chunkShape)")
     }
     let encoding = Plan.Encoding(codecs: layout.codecs, decodedByteCount: byteCount)
     if let index = encodingIndices[encoding] { return index }
@@ -129,7 +131,8 @@ struct StoredTensor {
 
   /// Whether the tensor lies in a file exactly as it lies in memory.
   var isContiguous: Bool {
-    layout.chunks.count == 1 && encoding == nil && layout.chunkShape == spec.shape && spec.dtype.bitWidth % 8 == 0
+    layout.chunks.count == 1 && encoding == nil && layout.chunkShape == spec.shape
+      && spec.dtype.bitWidth % 8 == 0
       && layout.storedBitWidth == spec.dtype.bitWidth
   }
 }

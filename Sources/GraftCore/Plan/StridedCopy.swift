@@ -87,7 +87,9 @@ extension StridedCopy {
   ///   - sourceElement: the index of the first element in the source.
   ///   - destinationElement: the index of the first element in the destination.
   ///   - dimensions: counts, and strides in elements; in any order.
-  init?(elementBits: Int, storedBits: Int, sourceElement: Int, destinationElement: Int, dimensions: [Dimension]) {
+  init?(
+    elementBits: Int, storedBits: Int, sourceElement: Int, destinationElement: Int, dimensions: [Dimension]
+  ) {
     var bits: [Dimension] = []
     bits.reserveCapacity(dimensions.count)
     for dimension in dimensions where dimension.count != 1 {
