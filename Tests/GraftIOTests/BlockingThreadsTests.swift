@@ -3,7 +3,7 @@ import GraftCore
 import GraftIO
 import Testing
 
-@Suite(.timeLimit(.minutes(1))) struct BlockingThreadsTests {
+@Suite(.timeLimit(.minutes(5))) struct BlockingThreadsTests {
   @Test func `all work is done, on no more threads than allowed`() async throws {
     let threads = BlockingThreads(maximumThreadCount: 3)
     let running = Locked((now: 0, most: 0))

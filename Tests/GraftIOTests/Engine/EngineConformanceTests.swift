@@ -70,7 +70,7 @@ struct KernelWithResidency: ReadKernel {
   func openDirect(_ file: File) throws(SystemCallFailure) -> DirectFile { try system.openDirect(file) }
 }
 
-@Suite(.timeLimit(.minutes(2))) struct EngineConformanceTests {
+@Suite(.timeLimit(.minutes(5))) struct EngineConformanceTests {
   @Test(arguments: EngineCase.all.filter(\.isRunnable))
   func `random ranges of random files come as they are`(_ engineCase: EngineCase) async throws {
     let seed = testSeed

@@ -6,7 +6,7 @@ import Synchronization
 import Testing
 
 /// How much is read, in how many reads, for what is asked.
-@Suite(.timeLimit(.minutes(1))) struct EngineCountTests {
+@Suite(.timeLimit(.minutes(5))) struct EngineCountTests {
   let kernel = SimulatedKernel(seed: testSeed)
   let file = sharedFiles.files[4]  // 1 MiB
 

@@ -34,7 +34,7 @@ struct FaultCase: CustomTestStringConvertible, Sendable {
   }
 }
 
-@Suite(.timeLimit(.minutes(1))) struct EngineFaultTests {
+@Suite(.timeLimit(.minutes(5))) struct EngineFaultTests {
   @Test(arguments: FaultCase.all)
   func `interrupted, postponed and short reads go on until all is there`(_ faultCase: FaultCase) async throws
   {

@@ -32,7 +32,7 @@ private final class EndlessWork: ReadWork {
 }
 
 /// When an engine starts, stops and shares.
-@Suite(.timeLimit(.minutes(1))) struct EngineLifeTests {
+@Suite(.timeLimit(.minutes(5))) struct EngineLifeTests {
   let file = sharedFiles.files[4]
 
   @Test(arguments: EngineCase.all.filter { $0.isRunnable && $0.threadCount == 3 })

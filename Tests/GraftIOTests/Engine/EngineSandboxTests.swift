@@ -5,7 +5,7 @@ import GraftIO
 import Testing
 
 /// The engine where a sandbox really forbids what it likes best; each test in a process of its own.
-@Suite(.timeLimit(.minutes(1))) struct EngineSandboxTests {
+@Suite(.timeLimit(.minutes(5))) struct EngineSandboxTests {
   @Test func `under a filter that answers EPERM, threads read what rings would have read`() async {
     await #expect(processExitsWith: .success) {
       try await readsWithoutRings(errorNumber: EPERM, reason: "seccomp")

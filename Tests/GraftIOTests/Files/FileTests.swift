@@ -39,7 +39,7 @@ import Testing
     #expect((error.cause as? SystemCallFailure)?.description == "open: No such file or directory (ENOENT)")
   }
 
-  @Test(.timeLimit(.minutes(1))) func `a FIFO is refused without waiting for a writer`() throws {
+  @Test(.timeLimit(.minutes(5))) func `a FIFO is refused without waiting for a writer`() throws {
     let path = folder.path("fifo")
     #expect(mkfifo(path, 0o600) == 0)
     let error = try #require(throws: GraftError.self) { try File(opening: path) }
