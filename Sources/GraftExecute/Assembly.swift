@@ -3,8 +3,8 @@ internal import GraftFormats
 
 /// Leaves that are put together in memory before they go to a writer: packed elements, which a writer cannot take bit by bit.
 ///
-/// Owns that memory. Others go to their writer run by run, as they come.
-@safe final class Assembly {
+/// Owns that memory. Others go to their writer run by run, as they come. Sendable, because it is made, filled and written in turn.
+@safe final class Assembly: @unchecked Sendable {
   /// The places to fill: those that were given, or memory in their stead.
   private(set) var places: [Place]
   private var parts: [Part] = []

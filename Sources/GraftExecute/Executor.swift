@@ -35,7 +35,7 @@ package struct Executor: Sendable {
     }
     let assembly = try Assembly(of: plan, places: places, byteCountLimit: tuning.budgetByteCount / 4)
     let report = try await read(into: assembly.places, progress: progress)
-    try assembly.write()
+    try await BlockingThreads.shared.run { () throws(GraftError) in try assembly.write() }
     progress?(Progress(completedByteCount: plan.resultByteCount, totalByteCount: plan.resultByteCount))
     return report
   }
@@ -49,7 +49,9 @@ package struct Executor: Sendable {
     var report = ReadReport()
     var done = Done(totalByteCount: plan.resultByteCount, progress: progress)
 
-    try decoding.placeLiterals()
+    if !plan.literals.isEmpty {
+      try await BlockingThreads.shared.run { () throws(GraftError) in try decoding.placeLiterals() }
+    }
     var portion = Portion(
       moves: plainMoves, places: places, layout: layout, cost: CostModel(tuning))
     while portion.fill() {

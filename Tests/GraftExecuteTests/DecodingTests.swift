@@ -121,6 +121,7 @@ private func unravel(_ flat: Int, _ extents: [Int]) -> [Int] {
         var tuning = Tuning()
         tuning.budgetByteCount = budget
         tuning.threadCount = Int.random(in: 1...3, using: &random)
+        tuning.engine = [.automatic, .threads].randomElement(using: &random)!
         // Small blocks send most chunks the way of large ones.
         tuning.blockByteCount = 16 << 10
         tuning.directBlockByteCount = 16 << 10
