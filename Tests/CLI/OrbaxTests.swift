@@ -55,15 +55,31 @@ import Testing
     #expect(key["random_key_impl"] as? String == "threefry2x32")
   }
 
-  @Test func `inspect shows shards of several chunks, and that nothing is compressed`() throws {
-    let sharded = try leaf("square", in: json("inspect", Self.fixture("v1-shard-axes")))
-    let chunk = try #require(sharded["chunk_shape"] as? [Int])
-    let shard = try #require(sharded["shard_shape"] as? [Int])
-    #expect(chunk != shard && zip(shard, chunk).allSatisfy { $0 % $1 == 0 })
-    let text = try Tool.run("inspect", Self.fixture("v1-shard-axes")).output
-    #expect(text.contains("\(chunk) in shards of \(shard)"), "\(text)")
-    let plain = try leaf("a/b", in: json("inspect", Self.fixture("v1-uncompressed")))
-    #expect(plain["codecs"] as? [String] == [])
+  @Test func `inspect shows shards of several chunks`() throws {
+    let path = folder.path("sharded")
+    try FileManager.default.copyItem(atPath: Self.fixture("v1-folders-zarr3"), toPath: path)
+    // The one shard now claims two chunks; inspect does not look into shards.
+    let file = path + "/state/a.b/zarr.json"
+    var metadata = try #require(
+      try JSONSerialization.jsonObject(with: Data(contentsOf: URL(fileURLWithPath: file))) as? [String: Any])
+    var codecs = try #require(metadata["codecs"] as? [[String: Any]])
+    var configuration = try #require(codecs[0]["configuration"] as? [String: Any])
+    configuration["chunk_shape"] = [1, 3]
+    codecs[0]["configuration"] = configuration
+    metadata["codecs"] = codecs
+    try JSONSerialization.data(withJSONObject: metadata).write(to: URL(fileURLWithPath: file))
+
+    let leaf = try leaf("a/b", in: json("inspect", path))
+    #expect(leaf["chunk_shape"] as? [Int] == [1, 3])
+    #expect(leaf["shard_shape"] as? [Int] == [2, 3])
+    let text = try Tool.run("inspect", path).output
+    #expect(text.contains("  [1, 3] in shards of [2, 3]  zstd"), "\(text)")
+  }
+
+  @Test func `inspect shows that nothing is compressed`() throws {
+    let path = Self.fixture("v1-uncompressed")
+    #expect(try leaf("a/b", in: json("inspect", path))["codecs"] as? [String] == [])
+    #expect(try Tool.run("inspect", path).output.contains("codecs") == false)
   }
 
   // MARK: Steps and parts
@@ -99,7 +115,7 @@ import Testing
     (["v0-steps/ckpt_0200.orbax-checkpoint-tmp"], "was not finished", "ckpt_0200"),
     (["v1@4"], "not a folder of steps", "Leave the step out"),
     (["v1-many", "--checkpointable", "othr"], "no part named othr", "Did you mean other?"),
-    (["nowhere@4"], "nowhere@4", ""),
+    (["nowhere@4"], "nowhere@4", "no file or folder"),
   ])
   func `what is not there is an error of one paragraph`(arguments: [String], message: String, detail: String)
     throws
@@ -154,10 +170,10 @@ import Testing
 
   @Test func `a checkpoint becomes a safetensors file of the same values`() throws {
     let (source, copy) = (Self.fixture("v1"), folder.path("copy.safetensors"))
-    let selection = ["--drop", "name", "--drop", "dtypes/int4", "--drop", "numpy/c16"]
+    let selection = ["--drop", "name", "--drop", "dtypes/int4", "--drop", "numpy/c16", "--drop", "odd/a.b"]
     let outcome = try Tool.run(["convert", source, copy] + selection)
     #expect(outcome.status == 0, "\(outcome)")
-    #expect(outcome.output.hasPrefix("wrote 26 leaves, "), "\(outcome)")
+    #expect(outcome.output.hasPrefix("wrote 25 leaves, "), "\(outcome)")
     for leaf in ["params/layer0/bias", "dtypes/bfloat16", "dtypes/complex64", "odd/x\\/y", "step"] {
       let (before, after) = (try json("peek", source, leaf), try json("peek", copy, leaf))
       for member in ["dtype", "shape", "values"] {
@@ -177,6 +193,7 @@ import Testing
   @Test(arguments: [
     (["--select", "name"], "name"), (["--select", "dtypes/int4"], "dtypes/int4"),
     (["--select", "numpy/c16"], "numpy/c16"),
+    (["--select", "odd/a.b"], "odd/a.b"),
   ])
   func `what safetensors cannot hold is an error that names the leaf`(selection: [String], leaf: String)
     throws

@@ -40,8 +40,9 @@ struct CheckpointName: Hashable, Sendable {
     let (root, step) = (String(whole[..<at]), String(whole[whole.index(after: at)...]))
     // A step is the name of a folder or a number, so that what follows has no slash.
     guard !root.isEmpty, !step.isEmpty, !step.contains("/") else { return }
-    let isStep = try await BlockingThreads.shared.run { () throws(GraftError) in
-      try !Self.exists(text) && Self.exists(root)
+    let isStep = try await BlockingThreads.shared.run { () throws(GraftError) -> Bool in
+      if try Self.exists(text) { return false }
+      return try Self.exists(root)
     }
     if isStep { (path, self.step) = (root, step) }
   }
