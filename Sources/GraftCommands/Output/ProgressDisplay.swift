@@ -5,7 +5,7 @@ import Synchronization
 
 /// Shows how far something has come on standard error: a bar that is redrawn on a terminal, a line every few seconds elsewhere.
 ///
-/// ``update(_:)`` only notes the figures, as it is called by threads that read. A timer on a queue of its own draws them, so
+/// ``update(_:)`` writes nothing itself, as it is called by threads that read. A timer on a queue of its own draws them, so
 /// that a terminal which is held up holds up nothing else.
 final class ProgressDisplay: Sendable {
   /// How often a bar is redrawn.
@@ -39,7 +39,16 @@ final class ProgressDisplay: Sendable {
   deinit { timer.cancel() }
 
   /// Notes how far it has come.
-  func update(_ progress: Progress) { state.withLock { $0.progress = progress } }
+  ///
+  /// The first figures under a title are shown at once, so that what is over before the timer comes round was seen to begin.
+  func update(_ progress: Progress) {
+    let isFirst = state.withLock { state in
+      defer { state.progress = progress }
+      return state.progress == nil
+    }
+    guard isFirst, isTerminal, let line = nextLine() else { return }
+    queue.async { Self.show(line) }
+  }
 
   /// Says what is being done now.
   func retitle(_ title: String) {
@@ -64,8 +73,17 @@ final class ProgressDisplay: Sendable {
   }
 
   private func draw() {
+    if let line = nextLine() { Self.show(line) }
+  }
+
+  private static func show(_ line: String) {
+    try? StandardStream.diagnostics.write(Array(line.utf8))
+  }
+
+  /// What is to be written now; nil where nothing is under way.
+  private func nextLine() -> String? {
     let seconds = (ContinuousClock.now - start) / .seconds(1)
-    let line = state.withLock { state -> String? in
+    return state.withLock { state in
       guard let progress = state.progress else { return nil }
       state.rate.add(seconds: seconds, byteCount: progress.completedByteCount)
       guard isTerminal else { return ProgressLine.plain(state.title, progress, state.rate) + "\n" }
@@ -73,6 +91,5 @@ final class ProgressDisplay: Sendable {
       let columns = StandardStream.diagnostics.columnCount
       return "\r" + ProgressLine.bar(state.title, progress, state.rate, columnCount: columns) + "\u{1b}[K"
     }
-    if let line { try? StandardStream.diagnostics.write(Array(line.utf8)) }
   }
 }

@@ -19,7 +19,7 @@ struct Convert: Verb {
   /// The size of a shard where nobody says otherwise, that of Hugging Face's tools.
   static let defaultShardByteCount = 5_000_000_000
 
-  @Argument(help: "The checkpoint to read.")
+  @Argument(help: "The checkpoint to read; ROOT@STEP for one step of a folder of steps.")
   var source: String
 
   @Argument(help: "The checkpoint to write.")
@@ -38,9 +38,7 @@ struct Convert: Verb {
   @Flag(help: "Replace what is at the destination.")
   var overwrite = false
 
-  @Flag(help: "Keep names whole, rather than split at dots into a tree.")
-  var flat = false
-
+  @OptionGroup var opening: OpeningOptions
   @OptionGroup var tuning: TuningOptions
   @OptionGroup var output: OutputOptions
 
@@ -64,7 +62,7 @@ struct Convert: Verb {
         expected: "a name that ends in .safetensors",
         remedy: "pass --to safetensors to write a folder of files")
     }
-    let checkpoint = try await Checkpoint(at: source, flat: flat, tuning: tuning.tuning)
+    let checkpoint = try await opening.open(source, tuning: tuning.tuning)
     let format: SaveFormat =
       isSingleFile
       ? .safetensors : .safetensors(shardByteCount: shardSize?.byteCount ?? Self.defaultShardByteCount)

@@ -14,7 +14,7 @@ struct Load: Verb {
     case mapped
   }
 
-  @Argument(help: "The checkpoint.")
+  @Argument(help: CheckpointName.help)
   var path: String
 
   @OptionGroup var selection: SelectionOptions
@@ -34,9 +34,7 @@ struct Load: Verb {
   @Flag(inversion: .prefixedNo, help: "Compare with a plain parallel read of the same file in the same run.")
   var ceiling = true
 
-  @Flag(help: "Keep names whole, rather than split at dots into a tree.")
-  var flat = false
-
+  @OptionGroup var opening: OpeningOptions
   @OptionGroup var tuning: TuningOptions
   @OptionGroup var output: OutputOptions
 
@@ -45,7 +43,7 @@ struct Load: Verb {
   }
 
   func perform(_ session: Session) async throws(GraftError) -> LoadAnswer {
-    let checkpoint = try await Checkpoint(at: path, flat: flat, tuning: tuning.tuning)
+    let checkpoint = try await opening.open(path, tuning: tuning.tuning)
     let (target, partial) = try checkpoint.target(selection.selection, slices: slice)
     let plan = try await checkpoint.plan(target, partial: partial)
     let ceiling = await makeCeiling(plan, session)

@@ -9,7 +9,7 @@ struct Peek: Verb {
   /// How many values are shown in JSON unless somebody asks for more.
   static let defaultLimit = 65_536
 
-  @Argument(help: "The checkpoint.")
+  @Argument(help: CheckpointName.help)
   var path: String
 
   @Argument(help: "The path of the leaf, as inspect shows it.")
@@ -23,9 +23,7 @@ struct Peek: Verb {
   @Option(help: ArgumentHelp("The most values that JSON has; of more it has none.", valueName: "n"))
   var limit = Peek.defaultLimit
 
-  @Flag(help: "Keep names whole, rather than split at dots into a tree.")
-  var flat = false
-
+  @OptionGroup var opening: OpeningOptions
   @OptionGroup var tuning: TuningOptions
   @OptionGroup var output: OutputOptions
 
@@ -37,7 +35,7 @@ struct Peek: Verb {
   }
 
   func perform(_ session: Session) async throws(GraftError) -> PeekAnswer {
-    let checkpoint = try await Checkpoint(at: path, flat: flat, tuning: tuning.tuning)
+    let checkpoint = try await opening.open(path, tuning: tuning.tuning)
     let path = TreePath(parsing: leaf) ?? .root
     let node = checkpoint.tree[at: path]
     guard let spec = node.leaf else { throw Self.noLeaf(node, at: path, in: checkpoint) }

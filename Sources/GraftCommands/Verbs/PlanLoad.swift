@@ -8,7 +8,7 @@ struct PlanLoad: Verb {
     commandName: "plan",
     abstract: "Show what a load would read and copy, and how much memory it would take; does none of it.")
 
-  @Argument(help: "The checkpoint.")
+  @Argument(help: CheckpointName.help)
   var path: String
 
   @OptionGroup var selection: SelectionOptions
@@ -18,14 +18,12 @@ struct PlanLoad: Verb {
     help: ArgumentHelp("Load only this part of a leaf, for example kernel=0:4,:.", valueName: "leaf=slice"))
   var slice: [LeafSlice] = []
 
-  @Flag(help: "Keep names whole, rather than split at dots into a tree.")
-  var flat = false
-
+  @OptionGroup var opening: OpeningOptions
   @OptionGroup var tuning: TuningOptions
   @OptionGroup var output: OutputOptions
 
   func perform(_ session: Session) async throws(GraftError) -> PlanAnswer {
-    let checkpoint = try await Checkpoint(at: path, flat: flat, tuning: tuning.tuning)
+    let checkpoint = try await opening.open(path, tuning: tuning.tuning)
     let (target, partial) = try checkpoint.target(selection.selection, slices: slice)
     let plan = try await checkpoint.plan(target, partial: partial)
     return PlanAnswer(plan: plan, reading: try Executor(plan, tuning: tuning.tuning).forecast())

@@ -40,6 +40,12 @@ package enum SafetensorsFormat: CheckpointFormat {
   package static func open(
     _ candidate: CheckpointCandidate, options: OpenOptions
   ) async throws(GraftError) -> Catalog {
+    for (part, value) in [("step", options.step), ("part", options.checkpointable)] {
+      guard let value else { continue }
+      throw GraftError(
+        .invalidArgument, "a safetensors checkpoint has no \(part)s to choose from", file: candidate.path,
+        found: "a request for the \(part) \(TreePath.printable(value))", remedy: "leave the \(part) out")
+    }
     let naming: SafetensorsNaming = options.keepsNamesWhole ? .whole : .nested
     switch candidate.content {
     case .file(let source, _):
