@@ -34,11 +34,7 @@ struct MachineBusiness: CustomStringConvertible {
       sample.all = ticks.reduce(0, +) / perSecond
       sample.busy = (ticks.reduce(0, +) - ticks[3] - ticks[4]) / perSecond
     }
-    var usage = rusage()
-    if unsafe getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage) == 0 {
-      func seconds(_ time: timeval) -> Double { Double(time.tv_sec) + Double(time.tv_usec) / 1e6 }
-      sample.own = seconds(usage.ru_utime) + seconds(usage.ru_stime)
-    }
+    sample.own = ProcessorTime.now
     return sample
   }
 
