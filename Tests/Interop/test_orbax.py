@@ -168,10 +168,11 @@ def sharded_state(drawing: Drawing, mesh: Mesh) -> dict:
 def printed(key) -> str:
     """A key of JAX's, as a path of the tool has it."""
     text = next(str(getattr(key, name)) for name in ("key", "idx", "name") if hasattr(key, name))
-    return text.replace("\\", "\\\\").replace("/", "\\/") or "\\e"
+    # What parts keys, and what patterns give a meaning to, has a backslash in front.
+    return "".join("\\" + character if character in "\\/*?{}" else character for character in text) or "\\e"
 
 
-def leaves_of(tree) -> dict[str, tuple[str, np.ndarray | str]]:
+def leaves_of(tree) -> dict[str, tuple[str | None, np.ndarray | str]]:
     """The leaves by path, each with the name that safetensors has for it."""
     leaves = {}
     for keys, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
@@ -179,7 +180,8 @@ def leaves_of(tree) -> dict[str, tuple[str, np.ndarray | str]]:
             leaf = jax.random.key_data(leaf)
         names = [printed(key) for key in keys]
         plain = [next(str(getattr(key, name)) for name in ("key", "idx", "name") if hasattr(key, name)) for key in keys]
-        leaves["/".join(names)] = (".".join(plain), leaf if isinstance(leaf, str) else np.asarray(leaf))
+        # A key with a dot has no name there that is split into the same path again.
+        leaves["/".join(names)] = (None if any("." in key for key in plain) else ".".join(plain), leaf if isinstance(leaf, str) else np.asarray(leaf))
     return leaves
 
 
@@ -196,10 +198,9 @@ def assert_same(graft, path: Path, tree, scratch: Path, drawing: Drawing, peeks:
     for leaf, value in arrays.items():
         assert (inspected[leaf]["dtype"], inspected[leaf]["shape"]) == (value.dtype.name, list(value.shape)), leaf
 
-    kept = {name: st.from_numpy(value) for leaf, (name, value) in leaves.items()
-            if leaf in arrays and value.dtype.name not in PEEKED_ALONE}
-    dropped = [option for leaf, (_, value) in leaves.items()
-               if leaf not in arrays or value.dtype.name in PEEKED_ALONE for option in ("--drop", leaf)]
+    peeked = {leaf for leaf, value in arrays.items() if leaves[leaf][0] is None or value.dtype.name in PEEKED_ALONE}
+    kept = {leaves[leaf][0]: st.from_numpy(value) for leaf, value in arrays.items() if leaf not in peeked}
+    dropped = [option for leaf in leaves if leaf in peeked or leaf not in arrays for option in ("--drop", leaf)]
     graft.json("convert", path, scratch / "model.safetensors", *dropped)
     found = st.read(scratch / "model.safetensors")
     assert found.keys() == kept.keys()
@@ -208,7 +209,7 @@ def assert_same(graft, path: Path, tree, scratch: Path, drawing: Drawing, peeks:
     for leaf, (_, value) in leaves.items():
         if isinstance(value, str):
             assert graft.json("peek", path, leaf)["values"] == value
-        elif value.dtype.name in PEEKED_ALONE:
+        elif leaf in peeked:
             answer = graft.json("peek", path, leaf)
             assert answer["shape"] == list(value.shape) and same_values(flattened(answer["values"]), value), leaf
     choices = sorted(leaf for leaf, value in arrays.items() if value.ndim > 0)
