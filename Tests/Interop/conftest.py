@@ -1,6 +1,6 @@
 """What the interoperability tests share: the tool, the real model, and the closing line.
 
-scripts/test runs them in the environment of scripts/requirements.txt, with GRAFT_TOOL naming the built tool. To run a few:
+scripts/test runs them in the environment of scripts/requirements.txt and orbax/requirements.txt, with GRAFT_TOOL naming the built tool. To run a few:
 
     GRAFT_TOOL=.build/debug/graft .build/python-*/bin/python -m pytest Tests/Interop -k dtypes
 """

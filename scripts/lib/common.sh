@@ -111,7 +111,10 @@ need_build_tools() {
 
 # ---- Python ----------------------------------------------------------------------------------------------------------
 
-# need_python: makes the environment of scripts/requirements.txt once, and sets PYTHON_ENV to its interpreter.
+# What the Python environment holds: the tests' own needs, and the real Orbax that they compare with.
+PYTHON_REQUIREMENTS=(scripts/requirements.txt Tests/Interop/orbax/requirements.txt)
+
+# need_python: makes the environment of PYTHON_REQUIREMENTS once, and sets PYTHON_ENV to its interpreter.
 #
 # Its name holds a digest of the requirements and of the interpreter, so that a change of either makes a new one and
 # several worktrees or branches never share a half-fitting one.
@@ -122,19 +125,19 @@ need_python() {
   "$interpreter" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
     fail "$interpreter is older than 3.11, which the pinned packages need; set PYTHON to a newer one"
   digest=$({
-    cat scripts/requirements.txt
+    cat "${PYTHON_REQUIREMENTS[@]}"
     "$interpreter" -c 'import sys; print(sys.version, sys.prefix)'
   } | sha256sum | cut -c 1-12)
   folder=.build/python-$digest
   PYTHON_ENV=$ROOT/$folder/bin/python
   if [ ! -e "$folder/complete" ]; then
-    echo "Making the Python environment $folder from scripts/requirements.txt"
+    echo "Making the Python environment $folder from ${PYTHON_REQUIREMENTS[*]}"
     mkdir -p .build
     rm -rf -- "$folder"
     "$interpreter" -m venv "$folder"
     # Every package is pinned, those that others need too, so none may bring in more.
-    "$PYTHON_ENV" -m pip install --quiet --no-deps --disable-pip-version-check -r scripts/requirements.txt ||
-      fail "could not install scripts/requirements.txt; is there a connection to the package index?"
+    "$PYTHON_ENV" -m pip install --quiet --no-deps --disable-pip-version-check "${PYTHON_REQUIREMENTS[@]/#/--requirement=}" ||
+      fail "could not install ${PYTHON_REQUIREMENTS[*]}; is there a connection to the package index?"
     touch "$folder/complete"
   fi
 }

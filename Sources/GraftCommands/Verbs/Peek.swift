@@ -39,15 +39,13 @@ struct Peek: Verb {
     let path = TreePath(parsing: leaf) ?? .root
     let node = checkpoint.tree[at: path]
     guard let spec = node.leaf else { throw Self.noLeaf(node, at: path, in: checkpoint) }
-    var target: Tree<Target> = [:]
-    if let slice {
-      target[at: path] = .slice(try TensorSlice(parsing: slice))
-    } else {
-      target[at: path] = .stored
-    }
+    let wanted: Tree<Target> =
+      if let slice { .slice(try TensorSlice(parsing: slice)) } else { .stored }
+    // Of the checkpoint's own structure, as a path alone does not say whether a key `0` is an index of a list.
+    let target = checkpoint.target { other, _ in other == path ? wanted : .placeholder }
     let total = spec.tensor?.byteCount ?? 0
     let loaded = try await checkpoint.load(
-      target, partial: true, progress: session.progress("reading", totalByteCount: total))
+      target, progress: session.progress("reading", totalByteCount: total))
     guard let value = loaded.tree[at: path].leaf else {
       throw GraftError(.leafNotFound, "the leaf was not loaded", leaf: path, file: self.path)
     }

@@ -10,12 +10,13 @@ struct OrbaxArrays {
   /// The files that chunks refer to.
   struct Files {
     private var paths: [String] = []
-    private var numbers: [String: Int] = [:]
+    // By their bytes: as strings, two spellings of é would be one file.
+    private var numbers: [Key: Int] = [:]
 
     /// The number of a file, which is added when it is new.
     mutating func number(of path: String) -> Int {
-      if let number = numbers[path] { return number }
-      numbers[path] = paths.count
+      if let number = numbers[Key(path)] { return number }
+      numbers[Key(path)] = paths.count
       paths.append(path)
       return paths.count - 1
     }
