@@ -33,9 +33,6 @@ struct ChunkJob: Sendable {
       rebasing: memory[copy.destinationOffset..<(copy.destinationOffset + copy.runCount)])
   }
 
-  /// The end of the last decoded byte that is wanted.
-  var wantedEnd: Int { copies.reduce(0) { Swift.max($0, $1.copy.sourceByteRange.end) } }
-
   /// The bytes that come to a place.
   var copiedByteCount: Int { copies.reduce(0) { $0 + $1.copy.copiedByteCount } }
 

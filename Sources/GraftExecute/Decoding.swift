@@ -54,7 +54,7 @@ final class Decoding: Sendable {
           return
         }
         let decoded = unsafe try thread.decode(
-          bytes, through: job.chain, decodedByteCount: job.decodedByteCount, wantedEnd: job.wantedEnd)
+          bytes, through: job.chain, decodedByteCount: job.decodedByteCount)
         for copy in job.copies {
           do throws(GraftError) {
             unsafe try self.placing.put(copy.copy, from: decoded, into: copy.place)
@@ -202,9 +202,9 @@ final class Decoding: Sendable {
     unsafe try decoder.decode(RawSpan(_unsafeBytes: bytes), through: chain, into: &destination)
   }
 
-  /// The decoded bytes up to `wantedEnd` at least, in the scratch memory.
+  /// The decoded bytes, in the scratch memory, which has room for them.
   func decode(
-    _ bytes: UnsafeRawBufferPointer, through chain: CodecChain, decodedByteCount: Int, wantedEnd: Int
+    _ bytes: UnsafeRawBufferPointer, through chain: CodecChain, decodedByteCount: Int
   ) throws(CodecFailure) -> UnsafeRawBufferPointer {
     let part = unsafe UnsafeMutableRawBufferPointer(rebasing: scratch[..<decodedByteCount])
     unsafe try decode(bytes, through: chain, into: part)
