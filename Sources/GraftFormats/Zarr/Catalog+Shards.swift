@@ -11,13 +11,13 @@ extension Catalog {
   package func resolvingShards(
     for target: Tree<Target>, limits: Limits = Limits()
   ) async throws(GraftError) -> Catalog {
+    guard tree.hasShards else { return self }
     var sharded: [(path: TreePath, spec: TensorSpec, layout: Layout)] = []
     tree.forEachLeaf { path, leaf in
       if case .tensor(let spec, let layout, _) = leaf, layout.shards != nil {
         sharded.append((path, spec, layout))
       }
     }
-    guard !sharded.isEmpty else { return self }
     var wanted: Set<TreePath> = []
     target.forEachLeaf { path, leaf in if !leaf.isPlaceholder { wanted.insert(path) } }
     let leaves = sharded.filter { leaf in
