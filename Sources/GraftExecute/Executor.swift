@@ -95,7 +95,7 @@ package struct Executor: Sendable {
       let (files, position) = try await open(jobs)
       do throws(GraftError) {
         let requests = jobs.enumerated().map { index, job in
-          ReadRequest(file: position[job.file] ?? 0, range: job.range, target: .handler(token: index))
+          ReadRequest(file: position[job.file]!, range: job.range, target: .handler(token: index))
         }
         let statistics = unsafe try await engine.read(
           requests, files: files, tuning: readTuning, progress: done.readProgress
@@ -118,7 +118,7 @@ package struct Executor: Sendable {
       let statistics = try await withCancellation(cancellation) { () throws(GraftError) in
         try await BlockingThreads.shared.run { () throws(GraftError) in
           try decoding.stream(jobs, cancellation: cancellation, progress: readProgress) {
-            files[position[$0] ?? 0]
+            files[position[$0]!]
           }
         }
       }

@@ -181,9 +181,7 @@ func bytes<T>(_ values: [T]) -> [UInt8] { values.withUnsafeBytes { Array($0) } }
     let checkpoint = try await Checkpoint(at: file.path)
     let last = Last()
     _ = try await checkpoint.load(progress: { last.value = $0 })
-    #expect(
-      last.value == Progress(completedByteCount: 600_104, totalByteCount: 600_104)
-        || last.value?.fraction == 1)
+    #expect(last.value?.completedByteCount == 600_104)
     #expect(last.value?.totalByteCount == 600_104)
   }
 
