@@ -63,9 +63,16 @@ struct RequestSet {
   private let received: Locked<[Int: Received]>
 
   /// Random requests: most of them small, some large, some empty; some congruent with their offset, some not.
+  ///
+  /// The first is most of the longest file, so that there is always one that direct I/O is worth.
   init(_ files: RandomFiles, count: Int, random: inout SeededGenerator) {
     var ranges: [(file: Int, range: ByteRange)] = []
-    for _ in 0..<count {
+    if let longest = files.contents.indices.max(by: { files.contents[$0].count < files.contents[$1].count }) {
+      let size = files.contents[longest].count
+      let offset = Int.random(in: 0...(size / 4), using: &random)
+      ranges.append((longest, ByteRange(offset: offset, count: size - 2 * offset)))
+    }
+    for _ in 1..<count {
       let file = Int.random(in: 0..<files.contents.count, using: &random)
       let size = files.contents[file].count
       let limit = [0, 100, 5_000, 40_000, 300_000, size].randomElement(using: &random) ?? 0
