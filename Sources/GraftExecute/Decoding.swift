@@ -72,10 +72,11 @@ final class Decoding: Sendable {
   /// Places what the metadata itself holds.
   func placeLiterals() throws(GraftError) {
     for literal in plan.literals {
+      guard case .bytes(let bytes) = literal.source else { continue }
       let leaf = plan.results[literal.result].path
       guard let encoding = literal.encoding else {
         var failure: GraftError?
-        unsafe literal.bytes.withUnsafeBytes { bytes in
+        unsafe bytes.withUnsafeBytes { bytes in
           do throws(GraftError) {
             unsafe try placing.put(literal.copy, from: bytes, into: places[literal.result])
           } catch {
@@ -93,10 +94,10 @@ final class Decoding: Sendable {
       }
       // A chunk that fits the metadata may still decode to more than fits the scratch memory, so it is streamed.
       let job = ChunkJob(
-        file: 0, range: ByteRange(offset: 0, count: literal.bytes.count), chain: chain,
+        file: 0, range: ByteRange(offset: 0, count: bytes.count), chain: chain,
         decodedByteCount: plan.encodings[encoding].decodedByteCount,
         copies: [ChunkJob.Copy(copy: literal.copy, place: places[literal.result])], leaf: leaf)
-      try stream(job, from: .memory(literal.bytes))
+      try stream(job, from: .memory(bytes))
     }
   }
 

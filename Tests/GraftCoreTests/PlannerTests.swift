@@ -25,6 +25,12 @@ private func naiveApply(_ copy: StridedCopy, from source: [UInt8], to destinatio
   walk(0, copy.sourceOffset, copy.destinationOffset)
 }
 
+/// The bytes of a literal that the metadata holds.
+private func bytes(of literal: Plan.Literal) -> [UInt8] {
+  guard case .bytes(let bytes) = literal.source else { return [] }
+  return bytes
+}
+
 /// Element `index` of a packed or plain array, as its bits.
 private func element(_ bytes: [UInt8], _ index: Int, bits: Int) -> [UInt8] {
   (index * bits..<(index + 1) * bits).map { bytes[$0 / 8] >> UInt8($0 % 8) & 1 }
@@ -115,6 +121,7 @@ private struct RandomCase {
         }, fillValue: fillValue, storedBitWidth: storedBits)
 
       var planner = Planner()
+      planner.addFiles([StoredFile(path: "file", byteCount: file.count)])
       let result = try planner.add("leaf", random.spec, layout, slice: random.slice)
       let plan = planner.plan()
       let resultSpec = plan.results[result].spec
@@ -135,8 +142,8 @@ private struct RandomCase {
         }
       }
       for literal in plan.literals {
-        naiveApply(literal.copy, from: literal.bytes, to: &loaded)
-        naiveApply(literal.copy, from: literal.bytes, to: &throughWindows)
+        naiveApply(literal.copy, from: bytes(of: literal), to: &loaded)
+        naiveApply(literal.copy, from: bytes(of: literal), to: &throughWindows)
       }
       #expect(throughWindows == loaded, context)
       let copies = plan.moves.map(\.copy) + plan.literals.map(\.copy)
@@ -158,6 +165,7 @@ private struct RandomCase {
   @Test func `a leaf wanted whole is one run into place`() throws {
     let spec = TensorSpec(.float32, [4, 8])
     var planner = Planner()
+    planner.addFiles([])
     _ = try planner.add(
       "a", spec, Layout(contiguous: spec, file: 0, range: ByteRange(offset: 100, count: spec.byteCount))
     )
@@ -172,6 +180,7 @@ private struct RandomCase {
     let spec = TensorSpec(.float32, [100, 8])
     let layout = Layout(contiguous: spec, file: 0, range: ByteRange(offset: 0, count: spec.byteCount))
     var planner = Planner()
+    planner.addFiles([])
     _ = try planner.add("rows", spec, layout, slice: TensorSlice([.range(10..<20)]))
     _ = try planner.add("columns", spec, layout, slice: TensorSlice([.all, .range(2..<4)]))
     let plan = planner.plan()

@@ -70,7 +70,7 @@ private struct EncodedTensor {
 
   func plan(_ slice: TensorSlice? = nil) throws -> Plan {
     var planner = Planner()
-    _ = planner.addFiles([StoredFile(path: path, byteCount: fileByteCount)])
+    planner.addFiles([StoredFile(path: path, byteCount: fileByteCount)])
     _ = try planner.add("leaf", spec, layout, slice: slice)
     return planner.plan()
   }

@@ -31,7 +31,7 @@ import Testing
     let good = TensorSpec(.uint8, [100])
     let bad = TensorSpec(.uint8, [2000])
     var planner = Planner()
-    _ = planner.addFiles([StoredFile(path: path, byteCount: contents.count)])
+    planner.addFiles([StoredFile(path: path, byteCount: contents.count)])
     _ = try planner.add(
       "good", good, Layout(contiguous: good, file: 0, range: ByteRange(offset: 0, count: 100)))
     _ = try planner.add(
@@ -49,7 +49,7 @@ import Testing
     // Every fourth byte of the file: 250,000 runs of one byte, four times what one portion holds.
     let spec = TensorSpec(.uint8, [250_000, 4])
     var planner = Planner()
-    _ = planner.addFiles([StoredFile(path: path, byteCount: contents.count)])
+    planner.addFiles([StoredFile(path: path, byteCount: contents.count)])
     _ = try planner.add(
       "column", spec,
       Layout(contiguous: spec, file: 0, range: ByteRange(offset: 0, count: contents.count)),
@@ -73,7 +73,7 @@ import Testing
     defer { unlink(path) }
     let spec = TensorSpec(.float6E2M3FN, [400_000])
     var planner = Planner()
-    _ = planner.addFiles([StoredFile(path: path, byteCount: contents.count)])
+    planner.addFiles([StoredFile(path: path, byteCount: contents.count)])
     _ = try planner.add(
       "packed", spec,
       Layout(contiguous: spec, file: 0, range: ByteRange(offset: 1_000, count: spec.byteCount)),

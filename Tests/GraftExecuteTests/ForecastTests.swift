@@ -21,7 +21,7 @@ import Testing
     tuning.coalescingGapByteCount = gap
     for _ in 0..<40 {
       var planner = Planner()
-      _ = planner.addFiles([StoredFile(path: path, byteCount: byteCount)])
+      planner.addFiles([StoredFile(path: path, byteCount: byteCount)])
       var offset = 0
       for leaf in 0..<Int.random(in: 1...12, using: &random) {
         // Small leaves, which are read together, and now and then one that is not.

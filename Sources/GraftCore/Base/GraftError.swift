@@ -9,6 +9,8 @@ public struct GraftError: Error, Sendable {
   public var message: String
   /// The leaf that is concerned, if one is.
   public var leaf: TreePath?
+  /// What was being done in a transform, and the line of the program that asked for it, if that is known.
+  public var operation: String?
   /// The file or folder that is concerned, if one is.
   public var file: String?
   /// The bytes of ``file`` that are concerned, if they are known.
@@ -106,6 +108,7 @@ extension GraftError: CustomStringConvertible {
     var sentences = [Self.sentence(message)]
     var places: [String] = []
     if let leaf { places.append("leaf \(leaf)") }
+    if let operation { places.append(operation) }
     if let file { places.append("file \(TreePath.printable(file))") }
     if let range { places.append("\(range)") }
     if !places.isEmpty { sentences.append(Self.sentence("in " + places.joined(separator: ", "))) }

@@ -34,7 +34,7 @@ extension LoadPlan {
   package init(_ target: Tree<Target>, from catalog: Catalog, partial: Bool) throws(GraftError) {
     try target.validate()
     var resolver = Resolver(partial: partial, tree: catalog.tree)
-    _ = resolver.planner.addFiles(catalog.files)
+    resolver.planner.addFiles(catalog.files)
     let tree = resolver.resolve(target, catalog.tree, at: .root)
     if var first = resolver.errors.first {
       first.others = Array(resolver.errors.dropFirst())

@@ -1,156 +1,346 @@
-/// A part of a result leaf that comes from one stored leaf: this box of the result is that box of the source.
-public struct Piece: Hashable, Sendable {
-  /// The box of the result, in the result's coordinates.
-  public var box: Box
-  /// Where each element of the box is in the source, from the result's coordinates.
-  public var map: IndexMap
+/// A part of a result: a nest of loops over its elements, and where each element is in one or several sources.
+///
+/// Loops are independent and never empty. The destination counts the result's elements in row-major order; each source has an
+/// index along each of its axes. Movement (slicing, stacking, transposing, reshaping …) composes and cuts pieces, and does
+/// nothing else: see ``Lowering``.
+package struct Piece: Hashable, Sendable {
+  /// How often each loop turns, at least once.
+  package var extents: [Int]
+  /// The element of the result, in row-major order.
+  package var destination: Affine
+  /// For each source, the index along each of its axes.
+  package var sources: [[Affine]]
 
-  /// A piece.
-  public init(box: Box, map: IndexMap) {
-    self.box = box
-    self.map = map
+  /// The piece that is a whole tensor of this shape, which has elements, and whose sources have the same coordinates.
+  package init(whole shape: Shape, sourceCount: Int = 1) {
+    let axes = shape.indices.map { axis -> Affine in
+      Affine(offset: 0, terms: shape[axis] > 1 ? [Affine.Term(loop: axis, step: 1)] : [])
+    }
+    let strides = shape.rowMajorStrides
+    extents = shape.extents
+    destination = Affine(
+      offset: 0,
+      terms: shape.indices.compactMap { shape[$0] > 1 ? Affine.Term(loop: $0, step: strides[$0]) : nil })
+    sources = [[Affine]](repeating: axes, count: sourceCount)
   }
 
-  /// Adds what fills the piece to a plan: a move or literal for each chunk of the source that it touches.
+  /// The number of elements.
+  package var elementCount: Int { extents.reduce(1, *) }
+
+  // MARK: loops
+
+  private mutating func updateAll(_ update: (inout Affine) -> Void) {
+    update(&destination)
+    for source in sources.indices {
+      for axis in sources[source].indices { update(&sources[source][axis]) }
+    }
+  }
+
+  /// The piece with one loop cut down to some of its turns, of which there is at least one.
+  package func restricted(loop: Int, to turns: Range<Int>) -> Piece {
+    if turns == 0..<extents[loop] { return self }
+    var piece = self
+    piece.updateAll { $0.begin(loop: loop, at: turns.lowerBound) }
+    piece.extents[loop] = turns.count
+    // A loop of one turn is no term any more, so that whoever looks at the terms sees what moves.
+    if turns.count == 1 { piece.updateAll { $0.terms.removeAll { $0.loop == loop } } }
+    return piece
+  }
+
+  /// The same elements, with one loop running backwards.
+  func reversed(loop: Int) -> Piece {
+    var piece = self
+    let extent = extents[loop]
+    piece.updateAll { $0.reverse(loop: loop, extent: extent) }
+    return piece
+  }
+
+  /// The same elements, with one loop made two, of which the inner has `innerExtent` turns, a divisor of the loop's.
+  func split(loop: Int, innerExtent: Int) -> Piece {
+    var piece = self
+    piece.updateAll { $0.split(loop: loop, innerExtent: innerExtent) }
+    piece.extents[loop] /= innerExtent
+    piece.extents.insert(innerExtent, at: loop + 1)
+    for (position, extent) in [(loop, piece.extents[loop]), (loop + 1, innerExtent)] where extent == 1 {
+      piece.updateAll { $0.terms.removeAll { $0.loop == position } }
+    }
+    return piece
+  }
+
+  /// The same elements, packed: those of the result are counted in the order of the loops, without gaps.
+  package var packed: Piece {
+    var piece = self
+    let strides = Shape(extents).rowMajorStrides
+    piece.destination = Affine(
+      offset: 0,
+      terms: extents.indices.compactMap {
+        extents[$0] > 1 ? Affine.Term(loop: $0, step: strides[$0]) : nil
+      })
+    return piece
+  }
+
+  /// The same elements with every loop running forward through the result, the one with the longest step first, and none of
+  /// one turn.
+  package func inResultOrder() -> Piece {
+    var piece = self
+    for term in destination.terms where term.step < 0 { piece = piece.reversed(loop: term.loop) }
+    let order = piece.destination.terms.sorted { $0.step > $1.step }.map(\.loop)
+    if order == Array(extents.indices) { return piece }
+    var position = [Int?](repeating: nil, count: extents.count)
+    for (new, old) in order.enumerated() { position[old] = new }
+    piece.extents = order.map { piece.extents[$0] }
+    piece.updateAll { affine in
+      affine.terms = affine.terms.compactMap { term in
+        position[term.loop].map { Affine.Term(loop: $0, step: term.step) }
+      }
+      affine.terms.sort { $0.loop < $1.loop }
+    }
+    return piece
+  }
+}
+
+// MARK: - Cutting
+
+extension Piece {
+  /// A stretch of indices that belong together: a chunk, or a part of a concatenation.
+  struct Interval {
+    /// Which one it is.
+    var index: Int
+    /// Its indices.
+    var range: Range<Int>
+  }
+
+  /// Which of a piece's numbers something is about.
+  enum Number {
+    case destination
+    case axis(source: Int, axis: Int)
+  }
+
+  subscript(number: Number) -> Affine {
+    get {
+      switch number {
+      case .destination: destination
+      case .axis(let source, let axis): sources[source][axis]
+      }
+    }
+    set {
+      switch number {
+      case .destination: destination = newValue
+      case .axis(let source, let axis): sources[source][axis] = newValue
+      }
+    }
+  }
+
+  /// Cuts the piece into boxes of loops, in each of which a number stays within one interval.
   ///
-  /// The piece is cut at the source's chunk grid. Along each source axis the chunk index bounds the result index by two
-  /// divisions, independently of the other axes, so the cuts are a product of intervals.
-  func lower(into planner: inout Planner, from stored: StoredTensor, result: Int, resultShape: Shape) {
-    if box.isEmpty { return }
-    let source = stored.spec
-    let layout = stored.layout
-    // The case of nearly every leaf of nearly every load: a leaf that lies in one piece, wanted whole.
-    if stored.isContiguous, box.shape == source.shape.extents, resultShape == source.shape,
-      map == .identity(rank: source.rank), case .file(let chunk) = layout.chunks[0]
-    {
-      planner.moves.append(
-        Plan.Move(
-          chunk: StoredChunk(file: chunk.file + stored.fileOffset, range: chunk.range), result: result,
-          copy: StridedCopy(
-            unit: .byte, runCount: source.byteCount, sourceOffset: 0, destinationOffset: 0, dimensions: [])))
-      return
+  /// - Parameters:
+  ///   - number: which number decides.
+  ///   - interval: the interval that holds an index.
+  ///   - body: called with each part, and the interval's own number.
+  func cut(
+    _ number: Number, at interval: (Int) -> Interval, _ body: (Int, Piece) throws(GraftError) -> Void
+  ) throws(GraftError) {
+    let affine = self[number]
+    let bounds = affine.bounds(extents)
+    let first = interval(bounds.lowerBound)
+    if first.range.contains(bounds.upperBound) { return try body(first.index, self) }
+    // The loop with the longest step crosses the most boundaries; within one turn of it the others are cut in the same way.
+    guard let longest = affine.terms.max(by: { $0.step.magnitude < $1.step.magnitude }) else { return }
+    let (loop, step) = (longest.loop, longest.step)
+    var rest = affine
+    rest.terms.removeAll { $0.loop == loop }
+    let restBounds = rest.bounds(extents)
+    var turn = 0
+    while turn < extents[loop] {
+      let lower = restBounds.lowerBound + step * turn
+      let upper = restBounds.upperBound + step * turn
+      let here = interval(lower)
+      if here.range.contains(upper) {
+        let further =
+          step > 0 ? (here.range.upperBound - 1 - upper) / step : (lower - here.range.lowerBound) / -step
+        let end = Swift.min(extents[loop], turn + 1 + further)
+        try body(here.index, restricted(loop: loop, to: turn..<end))
+        turn = end
+      } else {
+        try restricted(loop: loop, to: turn..<(turn + 1)).cut(number, at: interval, body)
+        turn += 1
+      }
     }
-    let chunkShape = layout.chunkShape
-    let chunkStrides = chunkShape.rowMajorStrides
-    let gridShape = layout.gridShape(of: source.shape)
-    let gridStrides = gridShape.rowMajorStrides
-    let resultStrides = resultShape.rowMajorStrides
+  }
 
-    // For each source axis, the chunks it touches and the interval of the driving result axis within each.
-    let cuts: [[Cut]] = map.axes.enumerated().map { axis, entry in
-      self.cuts(along: entry, chunkExtent: Swift.max(chunkShape[axis], 1))
+  /// Cuts the piece where an index enters another chunk of a regular grid.
+  func cut(
+    _ number: Number, every extent: Int, _ body: (Int, Piece) throws(GraftError) -> Void
+  ) throws(GraftError) {
+    let interval = { (index: Int) -> Interval in
+      let chunk = index.quotientRoundedDown(by: extent)
+      return Interval(index: chunk, range: (chunk * extent)..<((chunk + 1) * extent))
     }
-    if cuts.contains(where: \.isEmpty) { return }
-    let driven = Set(
-      map.axes.compactMap { axis -> Int? in if case .result(let axis, _, _) = axis { axis } else { nil } })
-    let broadcast = box.shape.indices.filter { !driven.contains($0) }
+    try cut(number, at: interval, body)
+  }
 
-    var choice = [Int](repeating: 0, count: cuts.count)
-    while true {
-      var sourceElement = 0
-      var destinationElement = 0
-      var chunkIndex = 0
-      var dimensions: [StridedCopy.Dimension] = []
-      dimensions.reserveCapacity(box.rank)
-      for axis in choice.indices {
-        let cut = cuts[axis][choice[axis]]
-        chunkIndex += cut.chunk * gridStrides[axis]
-        let origin = cut.chunk * Swift.max(chunkShape[axis], 1)
-        switch map.axes[axis] {
-        case .constant(let index): sourceElement += (index - origin) * chunkStrides[axis]
-        case .result(let resultAxis, let step, let offset):
-          sourceElement += (cut.lower * step + offset - origin) * chunkStrides[axis]
-          destinationElement += cut.lower * resultStrides[resultAxis]
-          dimensions.append(
-            StridedCopy.Dimension(
-              count: cut.count, sourceStride: step * chunkStrides[axis],
-              destinationStride: resultStrides[resultAxis]))
+  /// Beyond every index there is, and half of it can be added without overflow.
+  private static let farAway = 1 << 62
+
+  /// The part of the piece whose elements of the result are within this range, in boxes of loops.
+  package func clipped(toResult range: Range<Int>, _ body: (Piece) throws(GraftError) -> Void) throws(GraftError) {
+    let interval = { (index: Int) -> Interval in
+      if index < range.lowerBound { return Interval(index: -1, range: -Self.farAway..<range.lowerBound) }
+      if index >= range.upperBound { return Interval(index: 1, range: range.upperBound..<Self.farAway) }
+      return Interval(index: 0, range: range)
+    }
+    try cut(.destination, at: interval) { (index, part) throws(GraftError) in
+      if index == 0 { try body(part) }
+    }
+  }
+}
+
+// MARK: - Reshaping
+
+extension Piece {
+  /// Takes a source's coordinates from those of a tensor of one shape to those of the same elements in another shape.
+  ///
+  /// Both shapes hold the same number of elements, at least one, in row-major order. Axes that merge cost nothing. Where an axis
+  /// is split, loops are split with it; only where the shapes have no common factor is the piece cut into many.
+  func reshaping(
+    source: Int, from shape: Shape, to other: Shape, _ body: (Piece) throws(GraftError) -> Void
+  ) throws(GraftError) {
+    var piece = self
+    let axes = sources[source]
+    let strides = shape.rowMajorStrides
+    var merged: [Affine] = []
+    // The extents that each merged axis is to be split into, from the outermost.
+    var factors: [[Int]] = []
+    var (from, to) = (0, 0)
+    while from < shape.rank || to < other.rank {
+      // The fewest axes of both shapes that hold the same number of elements.
+      let firstFrom = from
+      var (fromCount, toCount) = (1, 1)
+      var group: [Int] = []
+      repeat {
+        if from < shape.rank, fromCount <= toCount || to == other.rank {
+          fromCount *= shape[from]
+          from += 1
+        } else {
+          toCount *= other[to]
+          group.append(other[to])
+          to += 1
         }
-      }
-      for axis in broadcast {
-        destinationElement += box.origin[axis] * resultStrides[axis]
-        dimensions.append(
-          StridedCopy.Dimension(
-            count: box.shape[axis], sourceStride: 0, destinationStride: resultStrides[axis]))
-      }
-      add(
-        layout.chunks[chunkIndex], of: stored, result: result, to: &planner, sourceElement: sourceElement,
-        destinationElement: destinationElement, dimensions: dimensions)
-      // The next chunk, as an odometer turns.
-      var axis = choice.count - 1
-      while axis >= 0 {
-        choice[axis] += 1
-        if choice[axis] < cuts[axis].count { break }
-        choice[axis] = 0
-        axis -= 1
-      }
-      if axis < 0 { return }
+      } while fromCount != toCount
+      // The innermost axis of the group counts single elements of it.
+      let unit = from > firstFrom ? strides[from - 1] : 1
+      var sum = Affine(offset: 0)
+      for axis in firstFrom..<from { sum = sum + axes[axis].scaled(by: strides[axis] / unit) }
+      if group.isEmpty { continue }  // Axes of one element, whose index is always 0.
+      merged.append(sum)
+      factors.append(group)
+    }
+    piece.sources[source] = merged
+    try piece.splitAxes(source: source, axis: 0, into: factors[...], body)
+  }
+
+  private func splitAxes(
+    source: Int, axis: Int, into factors: ArraySlice<[Int]>, _ body: (Piece) throws(GraftError) -> Void
+  ) throws(GraftError) {
+    guard let first = factors.first else { return try body(self) }
+    guard first.count > 1 else {
+      return try splitAxes(source: source, axis: axis + 1, into: factors.dropFirst(), body)
+    }
+    let inner = Array(first.dropFirst())
+    try splitAxis(source: source, axis: axis, innerExtent: inner.reduce(1, *)) { (part) throws(GraftError) in
+      var rest = factors.dropFirst()
+      rest = [inner] + rest
+      try part.splitAxes(source: source, axis: axis + 1, into: rest[...], body)
     }
   }
 
-  /// Adds what comes from one chunk.
-  private func add(
-    _ chunk: ChunkLocation, of stored: StoredTensor, result: Int, to planner: inout Planner,
-    sourceElement: Int,
-    destinationElement: Int, dimensions: [StridedCopy.Dimension]
-  ) {
-    let bits = stored.spec.dtype.bitWidth
-    let storedBits = stored.layout.storedBitWidth
-    func copy(sourceElement: Int, _ dimensions: [StridedCopy.Dimension]) -> StridedCopy? {
-      StridedCopy(
-        elementBits: bits, storedBits: storedBits, sourceElement: sourceElement,
-        destinationElement: destinationElement, dimensions: dimensions)
+  /// Replaces an index by its quotient and remainder.
+  private func splitAxis(
+    source: Int, axis: Int, innerExtent extent: Int, _ body: (Piece) throws(GraftError) -> Void
+  ) throws(GraftError) {
+    let number = Number.axis(source: source, axis: axis)
+    if let loop = self[number].terms.first(where: { $0.step < 0 })?.loop {
+      return try reversed(loop: loop).splitAxis(source: source, axis: axis, innerExtent: extent, body)
     }
-    switch chunk {
-    case .file(let chunk):
-      guard let copy = copy(sourceElement: sourceElement, dimensions) else { return }
-      planner.moves.append(
-        Plan.Move(
-          chunk: StoredChunk(file: chunk.file + stored.fileOffset, range: chunk.range),
-          encoding: stored.encoding,
-          result: result, copy: copy))
-    case .inline(let bytes):
-      guard let copy = copy(sourceElement: sourceElement, dimensions) else { return }
-      planner.literals.append(
-        Plan.Literal(bytes: bytes, encoding: stored.encoding, result: result, copy: copy))
-    case .absent:
-      // One element, from which every step along every axis goes nowhere.
-      let still = dimensions.map {
-        StridedCopy.Dimension(count: $0.count, sourceStride: 0, destinationStride: $0.destinationStride)
+    let index = self[number]
+    let quotient = index.offset.quotientRoundedDown(by: extent)
+    var outer = Affine(offset: quotient)
+    var inner = Affine(offset: index.offset - quotient * extent)
+    for term in index.terms {
+      if term.step % extent == 0 {
+        outer.terms.append(Affine.Term(loop: term.loop, step: term.step / extent))
+      } else {
+        inner.terms.append(term)
       }
-      guard let copy = copy(sourceElement: 0, still) else { return }
-      let element = stored.layout.fillValue ?? [UInt8](repeating: 0, count: (storedBits + 7) / 8)
-      planner.literals.append(Plan.Literal(bytes: element, encoding: nil, result: result, copy: copy))
     }
+    if inner.bounds(extents).upperBound < extent {
+      return try body(replacing(source: source, axis: axis, by: [outer, inner]))
+    }
+    if let term = inner.terms.max(by: { $0.step < $1.step }) {
+      // Some loop carries from the remainder to the quotient. If it does so in a regular way, it is made two loops.
+      if let parts = periods(of: term, remainder: inner, extent: extent) {
+        for part in parts { try part.splitAxis(source: source, axis: axis, innerExtent: extent, body) }
+        return
+      }
+      // A loop that carries in every turn is done turn by turn, for the loops within may well be regular.
+      if term.step >= extent, inner.terms.count > 1 {
+        for turn in 0..<extents[term.loop] {
+          try restricted(loop: term.loop, to: turn..<(turn + 1))
+            .splitAxis(source: source, axis: axis, innerExtent: extent, body)
+        }
+        return
+      }
+    }
+    // Else the piece is cut wherever a carry happens.
+    let innerNumber = Number.axis(source: source, axis: axis + 1)
+    try replacing(source: source, axis: axis, by: [outer, inner])
+      .cut(innerNumber, every: extent) { (carry, part) throws(GraftError) in
+        var part = part
+        part[number].offset += carry
+        part[innerNumber].offset -= carry * extent
+        try body(part)
+      }
   }
 
-  /// One chunk along a source axis, and the interval of result indices that lead into it.
-  private struct Cut {
-    var chunk: Int
-    var lower: Int
-    var count: Int
+  /// The piece with a loop cut and split such that its steps fill the extent regularly; nil when that changes nothing.
+  private func periods(of term: Affine.Term, remainder: Affine, extent: Int) -> [Piece]? {
+    let turns = extents[term.loop]
+    let period = extent / greatestCommonDivisor(extent, term.step)
+    guard period > 1, turns > period else { return nil }
+    // Where the steps divide the extent, periods begin where the remainder does.
+    var first = 0
+    if extent % term.step == 0 {
+      let past = remainder.offset % extent
+      first = past < term.step ? 0 : (extent - past + term.step - 1) / term.step
+    }
+    let count = (turns - first) / period
+    guard count > 0 else { return nil }
+    let end = first + count * period
+    var parts: [Piece] = []
+    if first > 0 { parts.append(restricted(loop: term.loop, to: 0..<first)) }
+    let middle = restricted(loop: term.loop, to: first..<end)
+    parts.append(count > 1 ? middle.split(loop: term.loop, innerExtent: period) : middle)
+    if end < turns { parts.append(restricted(loop: term.loop, to: end..<turns)) }
+    return parts
   }
 
-  private func cuts(along entry: IndexMap.Axis, chunkExtent: Int) -> [Cut] {
-    switch entry {
-    case .constant(let index): return [Cut(chunk: index / chunkExtent, lower: 0, count: 1)]
-    case .result(let axis, let step, let offset):
-      let first = box.origin[axis]
-      let end = first + box.shape[axis]
-      var cuts: [Cut] = []
-      var index = first
-      while index < end {
-        let chunk = (index * step + offset) / chunkExtent
-        // The first result index beyond this chunk, going up or down through the source.
-        let beyond =
-          step > 0
-          ? ((chunk + 1) * chunkExtent - offset + step - 1) / step
-          : (offset - chunk * chunkExtent) / -step + 1
-        let upper = Swift.min(beyond, end)
-        cuts.append(Cut(chunk: chunk, lower: index, count: upper - index))
-        index = upper
-      }
-      return cuts
-    }
+  private func replacing(source: Int, axis: Int, by affines: [Affine]) -> Piece {
+    var piece = self
+    piece.sources[source].replaceSubrange(axis...axis, with: affines)
+    return piece
+  }
+}
+
+private func greatestCommonDivisor(_ a: Int, _ b: Int) -> Int {
+  var (a, b) = (a, b)
+  while b != 0 { (a, b) = (b, a % b) }
+  return a
+}
+
+extension Int {
+  /// The greatest whole number not above `self / divisor`.
+  fileprivate func quotientRoundedDown(by divisor: Int) -> Int {
+    let quotient = self / divisor
+    return self % divisor < 0 ? quotient - 1 : quotient
   }
 }

@@ -12,6 +12,12 @@ public struct Plan: Hashable, Sendable {
   public var literals: [Literal]
   /// The codec chains that moves and literals refer to by index.
   public var encodings: [Encoding]
+  /// The programs that moves, literals and parts refer to by index.
+  public var programs: [TileProgram]
+  /// What parts are made of.
+  package var operands: [Operand]
+  /// How results come to be that are not a leaf as it is stored; a part of one operand is done by moves or literals too.
+  package var parts: [Part]
 
   /// A leaf that comes out.
   public struct Result: Hashable, Sendable {
@@ -38,22 +44,68 @@ public struct Plan: Hashable, Sendable {
     /// The index of the result in ``Plan/results``.
     public var result: Int
     /// Which of the chunk's bytes, decoded if it has codecs, go where in the result.
+    ///
+    /// With a program, positions in the result are those that it would have in the program's input dtype.
     public var copy: StridedCopy
+    /// The index in ``Plan/programs`` of what is computed of each element on the way; nil for nothing.
+    public var program: Int?
 
     /// Whether the bytes can be read straight into their place.
-    public var isReadIntoPlace: Bool { encoding == nil && copy.isContiguous }
+    public var isReadIntoPlace: Bool { encoding == nil && copy.isContiguous && program == nil }
   }
 
-  /// A copy of bytes that the metadata holds into one result: a small chunk, or one element that fills an absent one.
+  /// A copy of what is not in a file into one result.
   public struct Literal: Hashable, Sendable {
-    /// The bytes.
-    public var bytes: [UInt8]
+    /// Where elements come from that are not in a file.
+    public enum Source: Hashable, Sendable {
+      /// Bytes that the metadata holds: a small chunk, or one element that fills an absent one.
+      case bytes([UInt8])
+      /// A tensor in memory.
+      case tensor(HostOperand)
+      /// One element that is this number in this dtype.
+      case constant(Double, DType)
+      /// The elements of a tensor in row-major order, made as they are needed.
+      case generated(Generator, TensorSpec)
+    }
+
+    /// Where the elements come from.
+    public var source: Source
     /// The index of their codecs in ``Plan/encodings``; nil for plain bytes.
     public var encoding: Int?
     /// The index of the result in ``Plan/results``.
     public var result: Int
-    /// Which of the bytes, decoded if they have codecs, go where in the result.
+    /// Which of the bytes, decoded if they have codecs, go where in the result; with a program, as in ``Move/copy``.
     public var copy: StridedCopy
+    /// The index in ``Plan/programs`` of what is computed of each element on the way; nil for nothing.
+    public var program: Int?
+  }
+
+  /// Something that results are made of.
+  package struct Operand: Hashable, Sendable {
+    /// Where its elements are.
+    package enum Source: Hashable, Sendable {
+      case stored(StoredTensor)
+      case host(HostOperand)
+      case generated(Generator)
+    }
+
+    package var spec: TensorSpec
+    package var source: Source
+  }
+
+  /// A part of a result and what it is made of: its piece has a source for each operand.
+  package struct Part: Hashable, Sendable {
+    /// The index of the result in ``Plan/results``.
+    package var result: Int
+    /// Which elements of the result, and where they are in the operands.
+    package var piece: Piece
+    /// Indices in ``Plan/operands``.
+    package var operands: [Int]
+    /// The index in ``Plan/programs`` of what is computed of the operands; nil where the one operand's elements are the result's.
+    package var program: Int?
+
+    /// Whether moves and literals do not do it, because it takes several operands.
+    package var isComputed: Bool { operands.count > 1 }
   }
 
   /// A plan; moves are brought into the order of files and offsets.
@@ -61,11 +113,23 @@ public struct Plan: Hashable, Sendable {
     files: [StoredFile], results: [Result], moves: [Move], literals: [Literal] = [],
     encodings: [Encoding] = []
   ) {
+    self.init(
+      files: files, results: results, moves: moves, literals: literals, encodings: encodings, programs: [],
+      operands: [], parts: [])
+  }
+
+  package init(
+    files: [StoredFile], results: [Result], moves: [Move], literals: [Literal], encodings: [Encoding],
+    programs: [TileProgram], operands: [Operand], parts: [Part]
+  ) {
     self.files = files
     self.results = results
     self.moves = moves
     self.literals = literals
     self.encodings = encodings
+    self.programs = programs
+    self.operands = operands
+    self.parts = parts
     let ordered = zip(moves, moves.dropFirst()).allSatisfy { !Self.precedes($1, $0) }
     if !ordered { self.moves.sort(by: Self.precedes) }
   }
@@ -128,10 +192,16 @@ extension Plan {
       literal.result = position[literal.result]
       return literal
     }
+    let parts = parts.compactMap { part -> Part? in
+      guard position[part.result] >= 0 else { return nil }
+      var part = part
+      part.result = position[part.result]
+      return part
+    }
     return (
       Plan(
         files: files, results: indices.map { results[$0] }, moves: moves, literals: literals,
-        encodings: encodings),
+        encodings: encodings, programs: programs, operands: operands, parts: parts),
       indices
     )
   }
@@ -149,13 +219,33 @@ extension Plan: CustomStringConvertible {
         move.encoding.map { " through " + encodings[$0].codecs.map(\.name).joined(separator: ", ") } ?? ""
       lines.append(
         "\(results[move.result].path) ← \(files[move.chunk.file].path), \(move.chunk.range)\(codecs): \(move.copy)"
-      )
+          + program(move.program))
     }
     for literal in literals.prefix(limit - Swift.min(limit, moves.count)) {
-      lines.append("\(results[literal.result].path) ← metadata: \(literal.copy)")
+      lines.append("\(results[literal.result].path) ← \(literal.source): \(literal.copy)\(program(literal.program))")
     }
-    let hidden = moves.count + literals.count - limit
+    let computed = parts.filter(\.isComputed)
+    for part in computed.prefix(limit - Swift.min(limit, moves.count + literals.count)) {
+      let count = part.piece.elementCount
+      lines.append(
+        "\(results[part.result].path) ← \(count) elements of \(part.operands.count) operands\(program(part.program))")
+    }
+    let hidden = moves.count + literals.count + computed.count - limit
     if hidden > 0 { lines.append("… and \(hidden) more") }
     return lines.joined(separator: "\n")
+  }
+
+  private func program(_ index: Int?) -> String { index.map { ", then \(programs[$0])" } ?? "" }
+}
+
+extension Plan.Literal.Source: CustomStringConvertible {
+  /// For example `metadata`, or `0.0`.
+  public var description: String {
+    switch self {
+    case .bytes: "metadata"
+    case .tensor(let host): "memory, \(host.tensor.spec)"
+    case .constant(let value, _): "\(value)"
+    case .generated(let generator, _): "\(generator)"
+    }
   }
 }

@@ -1,138 +1,323 @@
-/// Turns wanted leaves into a plan: gathers the files, gives each result its index, and lowers pieces to moves.
+/// Turns wanted leaves into a plan: gathers the files, gives each result its index, and lowers expressions to moves and parts.
 package struct Planner {
+  /// A plan with more parts is not made: nobody waits for it, and its lists would fill the memory.
+  private static let partLimit = 1 << 21
+  /// The most steps of one tile program.
+  private static let programStepLimit = 256
+
   private var files: [StoredFile] = []
   private var results: [Plan.Result] = []
-  private var encodings: [Plan.Encoding] = []
-  private var encodingIndices: [Plan.Encoding: Int] = [:]
-  var moves: [Plan.Move] = []
-  var literals: [Plan.Literal] = []
+  private var encodings = Table<Plan.Encoding>()
+  private var programs = Table<TileProgram>()
+  private var operands: [Plan.Operand] = []
+  /// The operands' indices by the identity of their nodes.
+  private var operandIndices: [ObjectIdentifier: Int] = [:]
+  /// The nodes, kept so that no two share an identity.
+  private var nodes: [Expression] = []
+  /// Where each checkpoint's files begin in the plan's table.
+  private var fileOffsets: [Int] = []
+  private var parts: [Plan.Part] = []
+  private var moves: [Plan.Move] = []
+  private var literals: [Plan.Literal] = []
 
   /// An empty planner.
   package init() {}
 
-  /// Adds a catalog's files, and says where its file indices begin in the plan's table.
-  package mutating func addFiles(_ catalogFiles: [StoredFile]) -> Int {
+  /// Adds a checkpoint's files; the operands of the expressions name the checkpoint by its number in the order of these calls.
+  package mutating func addFiles(_ catalogFiles: [StoredFile]) {
+    fileOffsets.append(files.count)
     files += catalogFiles
-    return files.count - catalogFiles.count
   }
 
-  /// Adds a result leaf that is a stored tensor or a slice of it.
+  /// Adds a result leaf that is a stored tensor of the first checkpoint, or a slice of it.
   ///
   /// - Returns: the index of the result in the plan.
   /// - Throws: ``GraftError`` when the slice does not fit the tensor, or the layout is none for it.
   package mutating func add(
-    _ path: TreePath, _ source: TensorSpec, _ layout: Layout, slice: TensorSlice? = nil, fileOffset: Int = 0
+    _ path: TreePath, _ source: TensorSpec, _ layout: Layout, slice: TensorSlice? = nil
   ) throws(GraftError) -> Int {
-    let index = results.count
-    if slice == nil, let chunk = layout.wholeRun(of: source) {
-      results.append(Plan.Result(path: path, spec: source))
-      moves.append(
-        Plan.Move(
-          chunk: StoredChunk(file: chunk.file + fileOffset, range: chunk.range), result: index,
-          copy: StridedCopy(
-            unit: .byte, runCount: source.byteCount, sourceOffset: 0, destinationOffset: 0, dimensions: [])))
+    if slice == nil, let index = addWholeRun(path, source, layout, source: 0) { return index }
+    do throws(GraftError) {
+      let tensor = LazyTensor(source, StoredOperand(source: 0, path: path, layout: layout))
+      return try add(path, slice.map { (slice) throws(GraftError) in try tensor.sliced(slice) } ?? tensor)
+    } catch {
+      throw error.at(path)
+    }
+  }
+
+  /// Adds a result leaf that an expression describes.
+  ///
+  /// - Returns: the index of the result in the plan.
+  /// - Throws: ``GraftError`` naming the leaf when a layout is none for its tensor, or the plan has too many parts.
+  package mutating func add(_ path: TreePath, _ tensor: LazyTensor) throws(GraftError) -> Int {
+    if case .stored(let operand) = tensor.expression.operation,
+      let index = addWholeRun(path, tensor.spec, operand.layout, source: operand.source)
+    {
       return index
     }
-    var shape = source.shape
-    var map = IndexMap.identity(rank: source.rank)
+    let index = results.count
+    results.append(Plan.Result(path: path, spec: tensor.spec))
+    if tensor.spec.elementCount == 0 { return index }
     do throws(GraftError) {
-      if let slice { (shape, map) = try slice.resolved(for: source.shape) }
-      let stored = try StoredTensor(
-        spec: source, layout: layout, encoding: encodingIndex(of: layout), fileOffset: fileOffset)
-      results.append(Plan.Result(path: path, spec: TensorSpec(source.dtype, shape)))
-      Piece(box: Box(whole: shape), map: map).lower(
-        into: &self, from: stored, result: index, resultShape: shape)
+      try lower(Draft(tensor.expression), result: index)
     } catch {
-      var error = error
-      error.leaf = path
-      throw error
+      throw error.at(path)
     }
     return index
   }
 
-  private mutating func encodingIndex(of layout: Layout) throws(GraftError) -> Int? {
-    if layout.codecs.isEmpty { return nil }
-    guard let byteCount = layout.decodedChunkByteCount else {
-      throw GraftError(
-        .corrupt, "the size of a chunk overflows", found: "chunks of shape \(layout.chunkShape)")
-    }
-    let encoding = Plan.Encoding(codecs: layout.codecs, decodedByteCount: byteCount)
-    if let index = encodingIndices[encoding] { return index }
-    encodings.append(encoding)
-    encodingIndices[encoding] = encodings.count - 1
-    return encodings.count - 1
+  /// Adds a leaf that lies in one piece and is wanted whole: the case of nearly every leaf of nearly every load.
+  private mutating func addWholeRun(
+    _ path: TreePath, _ spec: TensorSpec, _ layout: Layout, source: Int
+  ) -> Int? {
+    guard let chunk = layout.wholeRun(of: spec) else { return nil }
+    results.append(Plan.Result(path: path, spec: spec))
+    moves.append(
+      Plan.Move(
+        chunk: StoredChunk(file: chunk.file + fileOffsets[source], range: chunk.range),
+        result: results.count - 1,
+        copy: StridedCopy(
+          unit: .byte, runCount: spec.byteCount, sourceOffset: 0, destinationOffset: 0, dimensions: [])))
+    return results.count - 1
   }
 
   /// The plan of everything that was added.
   package consuming func plan() -> Plan {
-    Plan(files: files, results: results, moves: moves, literals: literals, encodings: encodings)
+    Plan(
+      files: files, results: results, moves: moves, literals: literals, encodings: encodings.values,
+      programs: programs.values, operands: operands, parts: parts)
+  }
+}
+
+extension GraftError {
+  fileprivate func at(_ path: TreePath) -> GraftError {
+    var error = self
+    error.leaf = path
+    return error
+  }
+}
+
+extension Optional {
+  /// `map` for a closure with a typed error.
+  fileprivate func map<T>(_ body: (Wrapped) throws(GraftError) -> T) throws(GraftError) -> T? {
+    guard let self else { return nil }
+    return try body(self)
+  }
+}
+
+/// Values without duplicates, each with an index.
+private struct Table<Value: Hashable> {
+  private(set) var values: [Value] = []
+  private var indices: [Value: Int] = [:]
+
+  mutating func index(of value: Value) -> Int {
+    if let index = indices[value] { return index }
+    values.append(value)
+    indices[value] = values.count - 1
+    return values.count - 1
+  }
+}
+
+// MARK: - Expressions
+
+/// A part of a result on its way down: a piece whose sources are nodes that are taken apart one after the other, and what is
+/// computed of them.
+private struct Draft {
+  var piece: Piece
+  /// One for each source of the piece.
+  var nodes: [Expression]
+  var formula: Formula
+
+  /// What is computed for each element.
+  indirect enum Formula {
+    case node(Int)
+    case apply(Elementwise, [Formula], DType)
+
+    /// The formula with one node replaced by an operation on several, which come in its place.
+    func replacing(_ index: Int, by operation: Elementwise, count: Int, _ dtype: DType) -> Formula {
+      switch self {
+      case .node(index): .apply(operation, (index..<(index + count)).map { .node($0) }, dtype)
+      case .node(let other): .node(other > index ? other + count - 1 : other)
+      case .apply(let own, let operands, let ownDType):
+        .apply(own, operands.map { $0.replacing(index, by: operation, count: count, dtype) }, ownDType)
+      }
+    }
+  }
+
+  init(_ expression: Expression) {
+    piece = Piece(whole: expression.spec.shape)
+    nodes = [expression]
+    formula = .node(0)
+  }
+}
+
+extension Planner {
+  /// Takes a draft's nodes apart until all are sources, cutting the piece where that needs it, and adds what comes out.
+  ///
+  /// Each node on the way rewrites the coordinates of its source and nothing else, so that movement, however much of it there
+  /// is, comes down to where an element is in the end. As deep as the expression is, which ``Expression/depthLimit`` bounds.
+  private mutating func lower(_ draft: Draft, result: Int) throws(GraftError) {
+    var draft = draft
+    var source = 0
+    while source < draft.nodes.count {
+      let node = draft.nodes[source]
+      switch node.operation {
+      case .stored, .host, .generated:
+        source += 1
+      case .view(let operand, let map):
+        let axes = draft.piece.sources[source]
+        draft.piece.sources[source] = map.axes.map { axis in
+          switch axis {
+          case .constant(let index): Affine(offset: index)
+          case .result(let axis, let step, let offset): axes[axis].scaled(by: step, plus: offset)
+          }
+        }
+        draft.nodes[source] = operand
+      case .elementwise(let operation, let operands):
+        guard draft.nodes.count + operands.count <= Self.programStepLimit else {
+          throw GraftError(
+            .limitExceeded, "too many tensors are computed with at once",
+            expected: "at most \(Self.programStepLimit) operands for one leaf")
+        }
+        let axes = draft.piece.sources[source]
+        draft.formula = draft.formula.replacing(source, by: operation, count: operands.count, node.spec.dtype)
+        draft.nodes.replaceSubrange(source...source, with: operands)
+        draft.piece.sources.replaceSubrange(
+          source...source, with: [[Affine]](repeating: axes, count: operands.count))
+      case .reshaped(let operand):
+        draft.nodes[source] = operand
+        try draft.piece.reshaping(source: source, from: node.spec.shape, to: operand.spec.shape) {
+          (piece) throws(GraftError) in
+          draft.piece = piece
+          try lower(draft, result: result)
+        }
+        return
+      case .concatenated(let operands, let axis):
+        let starts = operands.reduce(into: [0]) { $0.append($0[$0.count - 1] + $1.spec.shape[axis]) }
+        try draft.piece.cut(.axis(source: source, axis: axis), at: { Self.operand(at: $0, starts) }) {
+          (index, piece) throws(GraftError) in
+          draft.piece = piece
+          draft.piece.sources[source][axis].offset -= starts[index]
+          draft.nodes[source] = operands[index]
+          try lower(draft, result: result)
+        }
+        return
+      }
+    }
+    try add(draft, result: result)
+  }
+
+  /// Which of the operands that begin at these indices holds an index.
+  private static func operand(at index: Int, _ starts: [Int]) -> Piece.Interval {
+    var (lower, upper) = (0, starts.count - 1)
+    // The last operand that begins at or before the index; empty ones before it begin there too.
+    while upper - lower > 1 {
+      let middle = (lower + upper) / 2
+      if starts[middle] <= index { lower = middle } else { upper = middle }
+    }
+    return Piece.Interval(index: lower, range: starts[lower]..<starts[lower + 1])
+  }
+
+  /// Adds a part all of whose nodes are sources.
+  private mutating func add(_ draft: Draft, result: Int) throws(GraftError) {
+    guard parts.count < Self.partLimit else {
+      throw GraftError(
+        .limitExceeded, "the plan has too many parts", expected: "at most \(Self.partLimit)",
+        remedy: "reshape along axes that have common factors, or take longer runs of rows")
+    }
+    var part = Plan.Part(result: result, piece: draft.piece.inResultOrder(), operands: [])
+    // Sources that are the same node at the same place are one operand.
+    var sources: [[Affine]] = []
+    var positions: [Int] = []
+    for (node, axes) in zip(draft.nodes, part.piece.sources) {
+      let operand = try self.operand(node)
+      if let position = part.operands.indices.first(where: {
+        part.operands[$0] == operand && sources[$0] == axes
+      }) {
+        positions.append(position)
+      } else {
+        positions.append(part.operands.count)
+        part.operands.append(operand)
+        sources.append(axes)
+      }
+    }
+    part.piece.sources = sources
+    if case .apply = draft.formula {
+      var program = TileProgram(inputs: part.operands.map { operands[$0].spec.dtype })
+      try program.add(draft.formula, positions, limit: Self.programStepLimit)
+      part.program = programs.index(of: program)
+    }
+    parts.append(part)
+    if part.operands.count == 1 {
+      var lowering = Lowering(operand: operands[part.operands[0]], result: result, program: part.program)
+      try lowering.lower(part.piece)
+      moves += lowering.moves
+      literals += lowering.literals
+    }
+  }
+
+  private mutating func operand(_ node: Expression) throws(GraftError) -> Int {
+    if let index = operandIndices[ObjectIdentifier(node)] { return index }
+    let source: Plan.Operand.Source
+    switch node.operation {
+    case .stored(let operand):
+      let layout = operand.layout
+      var encoding: Int?
+      if !layout.codecs.isEmpty {
+        guard let byteCount = layout.decodedChunkByteCount else {
+          throw GraftError(
+            .corrupt, "the size of a chunk overflows", found: "chunks of shape \(layout.chunkShape)")
+        }
+        encoding = encodings.index(of: Plan.Encoding(codecs: layout.codecs, decodedByteCount: byteCount))
+      }
+      source = .stored(
+        try StoredTensor(
+          spec: node.spec, layout: layout, encoding: encoding, fileOffset: fileOffsets[operand.source]))
+    case .host(let tensor): source = .host(HostOperand(tensor))
+    case .generated(let generator): source = .generated(generator)
+    case .view, .concatenated, .reshaped, .elementwise:
+      preconditionFailure("only sources are left when a draft is added")
+    }
+    operands.append(Plan.Operand(spec: node.spec, source: source))
+    nodes.append(node)
+    operandIndices[ObjectIdentifier(node)] = operands.count - 1
+    return operands.count - 1
+  }
+}
+
+extension TileProgram {
+  /// Adds the steps of a formula, whose nodes are the inputs at these positions; where its value is then.
+  @discardableResult
+  fileprivate mutating func add(
+    _ formula: Draft.Formula, _ positions: [Int], limit: Int
+  ) throws(GraftError) -> Value {
+    switch formula {
+    case .node(let index): return .input(positions[index])
+    case .apply(let operation, let operands, let dtype):
+      var values: [Value] = []
+      for operand in operands { values.append(try add(operand, positions, limit: limit)) }
+      let step = Step(operation: operation, operands: values, dtype: dtype)
+      // A subexpression that comes twice is computed once.
+      if let index = steps.firstIndex(of: step) { return .step(index) }
+      guard steps.count < limit else {
+        throw GraftError(
+          .limitExceeded, "too much is computed for one leaf", expected: "at most \(limit) operations")
+      }
+      steps.append(step)
+      return .step(steps.count - 1)
+    }
   }
 }
 
 extension Layout {
   /// The one chunk of a tensor that lies in a file exactly as it lies in memory; nil for others, and for broken layouts.
   ///
-  /// Nearly every leaf of nearly every load is one, and needs none of the arrays that pieces are lowered with.
+  /// It needs none of the arrays that pieces are lowered with.
   fileprivate func wholeRun(of spec: TensorSpec) -> StoredChunk? {
     guard chunks.count == 1, case .file(let chunk) = chunks[0], codecs.isEmpty, fillValue == nil,
       storedBitWidth == spec.dtype.bitWidth, storedBitWidth % 8 == 0, chunkShape == spec.shape,
       spec.byteCount > 0, chunk.range.count == spec.byteCount
     else { return nil }
     return chunk
-  }
-}
-
-/// A stored tensor as pieces are lowered from it: what it is, where its chunks are, and how the plan calls its codecs and files.
-struct StoredTensor {
-  let spec: TensorSpec
-  let layout: Layout
-  /// The index of the layout's codecs among the plan's encodings.
-  let encoding: Int?
-  /// What is added to the layout's file indices.
-  let fileOffset: Int
-
-  /// - Throws: ``GraftError`` of code `corrupt` when the layout's grid does not have the number of chunks that there are.
-  init(spec: TensorSpec, layout: Layout, encoding: Int?, fileOffset: Int) throws(GraftError) {
-    guard layout.chunkShape.rank == spec.rank else {
-      throw GraftError(
-        .corrupt, "the chunks have another rank than the tensor", expected: "rank \(spec.rank)",
-        found: "chunks of shape \(layout.chunkShape)")
-    }
-    // An empty tensor has no chunk, but formats that keep a tensor in one piece give it an empty range all the same.
-    let chunkCount = layout.gridShape(of: spec.shape).checkedElementCount
-    guard chunkCount == layout.chunks.count || spec.elementCount == 0 else {
-      throw GraftError(
-        .corrupt, "the tensor has another number of chunks than its grid",
-        expected: chunkCount.map(String.init) ?? "fewer than 2^63", found: "\(layout.chunks.count)")
-    }
-    if encoding == nil { try Self.checkPlainChunks(layout) }
-    guard layout.fillValue == nil || layout.fillValue?.count == (layout.storedBitWidth + 7) / 8 else {
-      throw GraftError(
-        .corrupt, "the fill value is not one element", expected: "\((layout.storedBitWidth + 7) / 8) bytes",
-        found: "\(layout.fillValue?.count ?? 0)")
-    }
-    self.spec = spec
-    self.layout = layout
-    self.encoding = encoding
-    self.fileOffset = fileOffset
-  }
-
-  /// Chunks without codecs have exactly the bytes of their elements, or copies out of them would go astray.
-  private static func checkPlainChunks(_ layout: Layout) throws(GraftError) {
-    let expected = layout.decodedChunkByteCount
-    for chunk in layout.chunks where chunk != .absent && chunk.byteCount != expected {
-      var range: ByteRange?
-      if case .file(let stored) = chunk { range = stored.range }
-      throw GraftError(
-        .corrupt, "a chunk has another size than its elements", range: range,
-        expected: expected.map { "\($0) bytes" } ?? "fewer than 2^63 bytes", found: "\(chunk.byteCount)")
-    }
-  }
-
-  /// Whether the tensor lies in a file exactly as it lies in memory.
-  var isContiguous: Bool {
-    layout.chunks.count == 1 && encoding == nil && layout.chunkShape == spec.shape
-      && spec.dtype.bitWidth % 8 == 0
-      && layout.storedBitWidth == spec.dtype.bitWidth
   }
 }

@@ -8,7 +8,7 @@ public struct Tensor: Sendable {
   /// What owns the bytes.
   package let storage: any TensorStorage
   /// Where in the storage this tensor's bytes begin.
-  private let byteOffset: Int
+  let byteOffset: Int
 
   /// A tensor that looks at `spec.byteCount` bytes of a storage, which traps when the storage has fewer.
   package init(spec: TensorSpec, storage: any TensorStorage, byteOffset: Int = 0) {
