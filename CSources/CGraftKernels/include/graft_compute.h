@@ -158,15 +158,16 @@ void graft_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t wor
 // Writes the elements `first` … `first + count` of an endless stream of random numbers, of which there is one for each seed
 // and stream number. Element i depends on (seed, stream, i), the distribution and the destination's dtype alone.
 //
-// Element i of a dtype below float64 takes word i % 4 of the Philox block with counter (i / 4, stream) and the seed as key,
-// u = (word + 1/2) / 2^32; one of float64 takes the words 2 (i % 2) and 2 (i % 2) + 1 of the block (i / 2, stream), the
-// upper 53 bits of both, w, and u = (w + 1/2) / 2^53. For the uniform distribution the halves are left out.
+// A Philox block is that of the counter (block number, stream) and the seed as key, low words first. Element i of a dtype
+// below float64 takes word w = i % 4 of block i / 4, and u = (w + 1/2) / 2^32. Element i of float64 takes 64 bits, the low half
+// first, of block i / 2; w is the upper 52 of them and u = (w + 1/2) / 2^52. The uniform distribution leaves the halves out.
 //   uniform           a + (b - a) u
 //   normal            a + b Φ⁻¹(u), by Wichura's algorithm AS 241 (PPND16), with a relative error of about 1e-16
 //   truncated normal  a + b Φ⁻¹(Φ(-2) + (Φ(2) - Φ(-2)) u)
-// all computed in float64 and rounded once to the destination's dtype, but never to b of a uniform distribution or beyond the
-// two standard deviations. Serves float64, float32, float16 and bfloat16; a and b are finite, b > a for the uniform
-// distribution, b >= 0 for the others.
+// all computed in float64 and rounded once to the destination's dtype, but within the bounds: not to b of a uniform
+// distribution nor beyond the two standard deviations, unless the dtype has no number between the bounds. Serves float64,
+// float32, float16 and bfloat16. a and b are finite; b - a is finite and above 0 for the uniform distribution, and b >= 0 for
+// the others.
 int graft_random(enum graft_variant variant, enum graft_distribution distribution, double a, double b, uint64_t seed,
                  uint64_t stream, uint64_t first, void *destination, enum graft_dtype dtype, size_t count);
 
