@@ -1,5 +1,4 @@
 public import GraftCore
-internal import GraftExecute
 internal import GraftFormats
 
 /// The format in which a checkpoint is saved.
@@ -59,52 +58,12 @@ extension Checkpoint {
     let target = try target(selecting: selection)
     let catalog = try await catalog.resolvingShards(for: target, limits: limits)
     let load = try LoadPlan(target, from: catalog, partial: true)
-    try load.tree.checkNothingButTensors()
     guard !load.plan.results.isEmpty else {
       throw GraftError(.leafNotFound, "the selection leaves nothing to save", file: self.path)
     }
-    // Leaves are declared in the order in which they lie in the source, so that both sides are gone through from front to back.
-    let order = load.plan.resultsInFileOrder
-    let writer = try await SafetensorsWriter.begin(
-      at: path,
-      leaves: order.map { (path: load.plan.results[$0].path, spec: .tensor(load.plan.results[$0].spec)) },
-      options: writerOptions(format, overwriting: overwriting))
-    var places = [Place?](repeating: nil, count: order.count)
-    for (leaf, result) in order.enumerated() { places[result] = .writer(writer, leaf: leaf) }
-    do throws(GraftError) {
-      let reading = try await Executor(load.plan, tuning: tuning ?? self.tuning)
-        .run(into: places.compactMap { $0 }, progress: progress)
-      try await writer.finish()
-      return SaveReport(
-        leafCount: order.count, byteCount: load.plan.resultByteCount, reading: reading,
-        elapsed: started.duration(to: .now))
-    } catch {
-      writer.abandon()
-      throw error
-    }
-  }
-
-  private func writerOptions(_ format: SaveFormat, overwriting: Bool) -> SafetensorsWriter.Options {
-    var options = SafetensorsWriter.Options()
-    switch format.kind {
-    case .safetensors(let shardByteCount):
-      if let shardByteCount { options.division = .shards(byteCount: shardByteCount) }
-    }
-    options.metadata = catalog.metadata
-    options.isOverwriting = overwriting
-    options.naming = isFlat ? .whole : .nested
-    return options
-  }
-}
-
-extension Tree where Leaf == LoadPlan.Outcome {
-  /// Throws where the tree has a string, which a format of tensors alone cannot hold.
-  fileprivate func checkNothingButTensors() throws(GraftError) {
-    try forEachLeaf { (path, outcome) throws(GraftError) in
-      guard case .string = outcome else { return }
-      throw GraftError(
-        .unsupported, "safetensors holds tensors alone, and this leaf is a string", leaf: path,
-        remedy: "drop it from the selection")
-    }
+    return try await Saving(
+      load: load, format: format, isOverwriting: overwriting, isFlat: isFlat, metadata: catalog.metadata,
+      tuning: tuning ?? self.tuning, progress: progress
+    ).run(to: path, started: started)
   }
 }

@@ -42,7 +42,7 @@ struct ChunkJob: Sendable {
   /// The jobs of the encoded moves among these, which are in file order.
   ///
   /// - Throws: ``GraftError`` naming the leaf whose codecs are not supported.
-  static func jobs(of plan: Plan, places: [Place]) throws(GraftError) -> [ChunkJob] {
+  static func jobs(of plan: Plan, places: Places) throws(GraftError) -> [ChunkJob] {
     var chains: [CodecChain] = []
     for (index, encoding) in plan.encodings.enumerated() {
       do throws(CodecFailure) {
@@ -64,7 +64,7 @@ struct ChunkJob: Sendable {
       while index < plan.moves.count, plan.moves[index].chunk == move.chunk,
         plan.moves[index].encoding == encoding
       {
-        copies.append(Copy(copy: plan.moves[index].copy, place: places[plan.moves[index].result]))
+        copies.append(Copy(copy: plan.moves[index].copy, place: places[plan.moves[index]]))
         index += 1
       }
       jobs.append(

@@ -7,10 +7,10 @@ internal import Synchronization
 final class Decoding: Sendable {
   let placing = Placing()
 
-  private let plan: Plan
-  private let places: [Place]
+  let plan: Plan
+  let places: Places
   private let allJobs: [ChunkJob]
-  private let threadCount: Int
+  let threadCount: Int
   /// The most encoded bytes of a chunk that the engine reads at once.
   private let operationByteCount: Int
   /// What one thread may use: half of the budget is for decoding, and shared by the threads.
@@ -18,7 +18,7 @@ final class Decoding: Sendable {
   private let idle = Mutex<[DecodingThread]>([])
   private let peak = Mutex(0)
 
-  init(plan: Plan, places: [Place], readLayout: StagingLayout, tuning: Tuning) throws(GraftError) {
+  init(plan: Plan, places: Places, readLayout: StagingLayout, tuning: Tuning) throws(GraftError) {
     self.plan = plan
     self.places = places
     allJobs = try ChunkJob.jobs(of: plan, places: places)
@@ -69,38 +69,6 @@ final class Decoding: Sendable {
     }
   }
 
-  /// Places what the metadata itself holds.
-  func placeLiterals() throws(GraftError) {
-    for literal in plan.literals {
-      guard case .bytes(let bytes) = literal.source else { continue }
-      let leaf = plan.results[literal.result].path
-      guard let encoding = literal.encoding else {
-        var failure: GraftError?
-        unsafe bytes.withUnsafeBytes { bytes in
-          do throws(GraftError) {
-            unsafe try placing.put(literal.copy, from: bytes, into: places[literal.result])
-          } catch {
-            failure = error
-          }
-        }
-        if let failure { throw failure }
-        continue
-      }
-      let chain: CodecChain
-      do throws(CodecFailure) {
-        chain = try CodecChain(plan.encodings[encoding].codecs)
-      } catch {
-        throw error.graftError(leaf: leaf)
-      }
-      // A chunk that fits the metadata may still decode to more than fits the scratch memory, so it is streamed.
-      let job = ChunkJob(
-        file: 0, range: ByteRange(offset: 0, count: bytes.count), chain: chain,
-        decodedByteCount: plan.encodings[encoding].decodedByteCount,
-        copies: [ChunkJob.Copy(copy: literal.copy, place: places[literal.result])], leaf: leaf)
-      try stream(job, from: .memory(bytes))
-    }
-  }
-
   /// What streaming chunks took.
   struct Statistics: Sendable {
     var bytesRead = 0
@@ -129,7 +97,7 @@ final class Decoding: Sendable {
   }
 
   @discardableResult
-  private func stream(_ job: ChunkJob, from source: consuming ChunkStream.Source) throws(GraftError)
+  func stream(_ job: ChunkJob, from source: consuming ChunkStream.Source) throws(GraftError)
     -> Statistics
   {
     var statistics = Statistics()

@@ -22,15 +22,16 @@ extension Executor {
         UnsafeMutableRawBufferPointer(
           start: UnsafeMutableRawPointer(bitPattern: address), count: plan.results[index].spec.byteCount))
     }
+    let table = Places(places, of: plan)
     var report = ReadReport()
-    var portion = Portion(moves: plainMoves, places: places, layout: layout, cost: CostModel(tuning))
+    var portion = Portion(moves: plainMoves, places: table, layout: layout, cost: CostModel(tuning))
     var usesSlots = false
     while portion.fill() {
       report.bytesWanted += portion.wantedByteCount
       usesSlots = try report.count(portion.requests, readTuning, isResident) || usesSlots
     }
     if !plan.encodings.isEmpty {
-      let decoding = try Decoding(plan: plan, places: places, readLayout: layout, tuning: tuning)
+      let decoding = try Decoding(plan: plan, places: table, readLayout: layout, tuning: tuning)
       let (small, large) = decoding.jobs()
       let requests = small.map { ReadRequest(file: $0.file, range: $0.range, target: .handler(token: 0)) }
       usesSlots = try report.count(requests, readTuning, isResident) || usesSlots

@@ -33,19 +33,49 @@ package struct Executor: Sendable {
     for case (.memory(let memory), let result) in zip(places, plan.results) {
       precondition(memory.count == result.spec.byteCount, "\(result.path) has a place of another size")
     }
-    let assembly = try Assembly(of: plan, places: places, byteCountLimit: tuning.budgetByteCount / 4)
-    let report = try await read(into: assembly.places, progress: progress)
-    try await BlockingThreads.shared.run { () throws(GraftError) in try assembly.write() }
+    let cuts = TileRun.cuts(of: plan, places: places)
+    var report = ReadReport()
+    if cuts.count < plan.results.count || cuts.contains(where: { $0.cut == .computedParts }) {
+      // Everything but what is wholly done in tiles.
+      let tiled = Set(cuts.lazy.filter { $0.cut == .runs }.map(\.result))
+      let (rest, indices) =
+        tiled.isEmpty ? (plan, Array(places.indices)) : plan.restricted { !tiled.contains($0) }
+      let restPlaces = indices.map { places[$0] }
+      let assembly = try Assembly(of: rest, places: restPlaces, byteCountLimit: tuning.budgetByteCount / 4)
+      report = try await Executor(rest, tuning: tuning, engine: engine).read(
+        into: assembly.places, progress: Self.relay(progress, of: plan.resultByteCount, after: 0))
+      try await BlockingThreads.shared.run { () throws(GraftError) in try assembly.write() }
+    }
+    if !cuts.isEmpty {
+      let tiles = TileRun(plan: plan, places: places, tuning: tuning, engine: engine)
+      let before = plan.resultByteCount - tiles.byteCount(cuts)
+      let progress = Self.relay(progress, of: plan.resultByteCount, after: before)
+      report.add(try await tiles.run(cuts, progress: progress), isBeside: false)
+    }
     progress?(Progress(completedByteCount: plan.resultByteCount, totalByteCount: plan.resultByteCount))
     return report
   }
 
-  private func read(
+  /// Tells whoever wants to know how much of the whole is done when a part of it goes on.
+  private static func relay(
+    _ progress: (@Sendable (Progress) -> Void)?, of total: Int, after before: Int
+  ) -> (@Sendable (Progress) -> Void)? {
+    guard let progress else { return nil }
+    return { part in
+      progress(
+        Progress(
+          completedByteCount: Swift.min(before + part.completedByteCount, total), totalByteCount: total))
+    }
+  }
+
+  /// Reads every result by moves and literals alone.
+  func read(
     into places: [Place], progress: (@Sendable (Progress) -> Void)?
   ) async throws(GraftError) -> ReadReport {
     let readTuning = self.readTuning
     let layout = try StagingLayout(readTuning)
-    let decoding = try Decoding(plan: plan, places: places, readLayout: layout, tuning: tuning)
+    let table = Places(places, of: plan)
+    let decoding = try Decoding(plan: plan, places: table, readLayout: layout, tuning: tuning)
     var report = ReadReport()
     var done = Done(totalByteCount: plan.resultByteCount, progress: progress)
 
@@ -53,7 +83,7 @@ package struct Executor: Sendable {
       try await BlockingThreads.shared.run { () throws(GraftError) in try decoding.placeLiterals() }
     }
     var portion = Portion(
-      moves: plainMoves, places: places, layout: layout, cost: CostModel(tuning))
+      moves: plainMoves, places: table, layout: layout, cost: CostModel(tuning))
     while portion.fill() {
       let files = try await open(portion.fileIndices)
       let windows = portion.windows
@@ -198,6 +228,19 @@ private struct Done {
 }
 
 extension ReadReport {
+  /// Adds what another part of the same execution did, beside this one or after it.
+  mutating func add(_ part: ReadReport, isBeside: Bool) {
+    bytesRead += part.bytesRead
+    bytesWanted += part.bytesWanted
+    requestCount += part.requestCount
+    bytesReadDirect += part.bytesReadDirect
+    peakStagingByteCount =
+      isBeside
+      ? peakStagingByteCount + part.peakStagingByteCount
+      : Swift.max(peakStagingByteCount, part.peakStagingByteCount)
+    if engine.isEmpty { (engine, engineReason) = (part.engine, part.engineReason) }
+  }
+
   /// Adds what one run of the engine did.
   ///
   /// - Parameter wantedByteCount: the bytes that came to a place; the engine knows only those of whole windows.

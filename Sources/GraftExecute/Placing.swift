@@ -16,6 +16,8 @@ final class Placing: Sendable {
       case .byte: unsafe Self.place(copy, from: source, into: memory)
       case .bit: bits.withLock { _ in unsafe Self.place(copy, from: source, into: memory) }
       }
+    case .computed(let program, let memory):
+      unsafe try put(copy, from: source, through: program, into: memory)
     case .writer(let writer, let leaf):
       precondition(
         copy.unit == .byte, "leaves of packed elements are assembled in memory before they are written")
@@ -27,7 +29,7 @@ final class Placing: Sendable {
     }
   }
 
-  private static func forEachRun(
+  static func forEachRun(
     of copy: StridedCopy, _ body: (_ sourceOffset: Int, _ destinationOffset: Int) throws(GraftError) -> Void
   ) throws(GraftError) {
     var index = [Int](repeating: 0, count: copy.dimensions.count)

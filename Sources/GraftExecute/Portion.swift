@@ -20,7 +20,7 @@ struct Portion {
   }
 
   private let moves: [Plan.Move]
-  private let places: [Place]
+  private let places: Places
   private let layout: StagingLayout
   private let cost: CostModel
 
@@ -36,7 +36,7 @@ struct Portion {
   private(set) var wantedByteCount = 0
 
   /// Portions of these moves, which are in file order and have no codecs.
-  init(moves: [Plan.Move], places: [Place], layout: StagingLayout, cost: CostModel) {
+  init(moves: [Plan.Move], places: Places, layout: StagingLayout, cost: CostModel) {
     self.moves = moves
     self.places = places
     self.layout = layout
@@ -56,7 +56,8 @@ struct Portion {
         guard fileIndices.count < Self.openFileLimit else { break }
         fileIndices.append(move.chunk.file)
       }
-      if move.copy.isContiguous {
+      // A run that something is computed of has to come in whole elements.
+      if move.copy.isContiguous, move.program == nil {
         addRun(move)
         nextMove += 1
       } else {
@@ -73,7 +74,8 @@ struct Portion {
     if copy.runCount == 0 { return }
     let range = ByteRange(offset: move.chunk.range.offset + copy.sourceOffset, count: copy.runCount)
     wantedByteCount += copy.runCount
-    switch places[move.result] {
+    let place = places[move]
+    switch place {
     case .memory(let memory):
       // The plan's copies stay within their results; a wrong one must not become a write outside.
       precondition(copy.destinationOffset >= 0 && copy.destinationOffset + copy.runCount <= memory.count)
@@ -84,7 +86,9 @@ struct Portion {
     case .writer:
       var copy = copy
       copy.sourceOffset = 0
-      add(Window(range: range, copy: copy, place: places[move.result]))
+      add(Window(range: range, copy: copy, place: place))
+    case .computed:
+      preconditionFailure("what is computed on the way is read through windows")
     }
   }
 
@@ -102,7 +106,7 @@ struct Portion {
         windows.append(
           Window(
             range: ByteRange(offset: move.chunk.range.offset + range.offset, count: range.count),
-            copy: copy.rebasedToWindow, place: places[move.result]))
+            copy: copy.rebasedToWindow, place: places[move]))
         wantedByteCount += copy.copiedByteCount
       }
       for window in windows { add(window) }

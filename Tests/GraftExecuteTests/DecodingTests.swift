@@ -8,7 +8,7 @@ import GraftTestSupport
 import Testing
 
 /// What codecs make of bytes, for one chunk.
-private func encode(_ bytes: [UInt8], _ codecs: [String], hasContentSize: Bool) -> [UInt8] {
+func encode(_ bytes: [UInt8], _ codecs: [String], hasContentSize: Bool) -> [UInt8] {
   // Codecs are named in the order in which they are undone, so the last of them was the first to be applied.
   codecs.reversed().reduce(bytes) { bytes, codec in
     switch codec {

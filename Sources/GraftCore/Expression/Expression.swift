@@ -62,8 +62,9 @@ package struct StoredOperand: Sendable {
 
 /// What is computed element by element.
 ///
-/// Each operation rounds its result once to the result's dtype. Floats of up to 32 bits are computed in float32, or in
-/// float64 where a scalar has part in it and the dtype is float64; integers wrap around, as NumPy's do.
+/// Each operation rounds its result to the result's dtype. Within an operation floats of up to 32 bits are computed in float32,
+/// each multiplication and addition rounded to that; float64 and complex numbers are computed in themselves; integers
+/// wrap around, as NumPy's do.
 public enum Elementwise: Hashable, Sendable {
   /// The value in another dtype.
   case cast(to: DType)
@@ -79,7 +80,7 @@ public enum Elementwise: Hashable, Sendable {
   case scale(Double)
   /// The sum of the operands, each times its weight.
   case weightedSum([Double])
-  /// `a + (b - a) * t` of two operands.
+  /// `a * (1 - t) + b * t` of two operands.
   case interpolate(Double)
   /// A function of the user's.
   case custom(ElementFunction)
@@ -92,9 +93,10 @@ public final class ElementFunction: Sendable {
   /// Computes as many elements of `output` as `input` has.
   public typealias Unary = @Sendable (_ input: Span<Float>, _ output: inout MutableSpan<Float>) throws -> Void
   /// Computes as many elements of `output` as each input has.
-  public typealias Binary = @Sendable (
-    _ first: Span<Float>, _ second: Span<Float>, _ output: inout MutableSpan<Float>
-  ) throws -> Void
+  public typealias Binary =
+    @Sendable (
+      _ first: Span<Float>, _ second: Span<Float>, _ output: inout MutableSpan<Float>
+    ) throws -> Void
 
   package enum Body: Sendable {
     case unary(Unary)

@@ -57,7 +57,9 @@ public struct Initializer: Hashable, Sendable {
   /// Every element 1.
   public static let ones = constant(1)
   /// Every element this number.
-  public static func constant(_ value: Double) -> Initializer { Initializer(kind: .generator(.constant(value))) }
+  public static func constant(_ value: Double) -> Initializer {
+    Initializer(kind: .generator(.constant(value)))
+  }
   /// 1 on the diagonal of the last two axes, else 0.
   public static let identity = Initializer(kind: .generator(.identity))
   /// Uniformly from `lower` to below `upper`.
@@ -162,7 +164,7 @@ extension Initializer {
       }
       switch distribution {
       case .uniform(let lower, let upper):
-        guard lower.isFinite, upper.isFinite, lower <= upper else {
+        guard (upper - lower).isFinite, lower < upper else {
           throw wrong("no uniform distribution goes from \(lower) to \(upper)")
         }
       case .normal(let mean, let deviation):

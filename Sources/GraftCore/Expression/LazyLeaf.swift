@@ -52,7 +52,8 @@ extension Tree where Leaf == LazyLeaf {
 
   /// A new parameter, as an initializer chooses its values.
   public static func initialized(
-    _ shape: Shape, _ dtype: DType, _ initializer: Initializer, file: StaticString = #fileID, line: UInt = #line
+    _ shape: Shape, _ dtype: DType, _ initializer: Initializer, file: StaticString = #fileID,
+    line: UInt = #line
   ) -> Tree {
     making("initialized", file, line) { () throws(GraftError) in
       .tensor(try LazyTensor.initialized(shape, dtype, initializer))
@@ -88,7 +89,8 @@ extension Tree where Leaf == LazyLeaf {
 
 extension GraftError {
   /// The error with what was being done where.
-  func during(_ operation: String, _ file: StaticString, _ line: UInt, at path: TreePath? = nil) -> GraftError {
+  func during(_ operation: String, _ file: StaticString, _ line: UInt, at path: TreePath? = nil) -> GraftError
+  {
     var error = self
     if error.operation == nil { error.operation = "\(operation) at \(file):\(line)" }
     if error.leaf == nil { error.leaf = path }
@@ -122,7 +124,7 @@ extension Tree where Leaf == LazyLeaf {
     mapTensors("cast", file, line) { (tensor) throws(GraftError) in try tensor.cast(to: dtype, lossy: lossy) }
   }
 
-  /// A part of each tensor, `.sliced(0..<4, .all, 7)`; see ``LazyTensor/sliced(_:)``.
+  /// A part of each tensor, `.sliced(0..<4, .all, 7)`; see ``LazyTensor/sliced(_:)-(TensorSlice)``.
   public func sliced(
     _ axes: any AxisSliceConvertible..., file: StaticString = #fileID, line: UInt = #line
   ) -> Tree {
@@ -168,7 +170,8 @@ extension Tree where Leaf == LazyLeaf {
   public func repeated(
     _ count: Int, axis: Int, file: StaticString = #fileID, line: UInt = #line
   ) -> Tree {
-    mapTensors("repeated", file, line) { (tensor) throws(GraftError) in try tensor.repeated(count, axis: axis) }
+    mapTensors("repeated", file, line) { (tensor) throws(GraftError) in try tensor.repeated(count, axis: axis)
+    }
   }
 
   /// Each tensor so many times along its axes; see ``LazyTensor/tiled(_:)``.
@@ -183,7 +186,8 @@ extension Tree where Leaf == LazyLeaf {
 
   /// Each tensor with a margin of one value; see ``LazyTensor/padded(_:with:)``.
   public func padded(
-    _ widths: [(before: Int, after: Int)], with value: Double = 0, file: StaticString = #fileID, line: UInt = #line
+    _ widths: [(before: Int, after: Int)], with value: Double = 0, file: StaticString = #fileID,
+    line: UInt = #line
   ) -> Tree {
     mapTensors("padded", file, line) { (tensor) throws(GraftError) in try tensor.padded(widths, with: value) }
   }
@@ -262,7 +266,7 @@ extension Tree where Leaf == LazyLeaf {
     }
   }
 
-  /// `self + (other - self) * position`, leaf by leaf.
+  /// `self * (1 - position) + other * position`, leaf by leaf.
   public func interpolated(
     to other: Tree, at position: Double, file: StaticString = #fileID, line: UInt = #line
   ) -> Tree {
@@ -283,7 +287,8 @@ extension Tree where Leaf == LazyLeaf {
 
   /// The sum of two trees of one structure, leaf by leaf.
   public static func + (a: Tree, b: Tree) -> Tree {
-    combining("+", [a, b], #fileID, #line) { (tensors) throws(GraftError) in try tensors[0].adding(tensors[1]) }
+    combining("+", [a, b], #fileID, #line) { (tensors) throws(GraftError) in try tensors[0].adding(tensors[1])
+    }
   }
 
   /// The difference of two trees of one structure, leaf by leaf.
@@ -358,7 +363,8 @@ extension Tree where Leaf == LazyLeaf {
     guard let count else {
       return [
         .fault(
-          GraftError(.invalidArgument, "there is no tensor to take apart").during(operation, file, line, at: origin)
+          GraftError(.invalidArgument, "there is no tensor to take apart").during(
+            operation, file, line, at: origin)
         )
       ]
     }
@@ -415,7 +421,8 @@ extension Tree where Leaf == LazyLeaf {
     }
     let keys = first.children.map(\.key)
     for (index, tree) in trees.enumerated().dropFirst() {
-      guard tree.kind == first.kind, tree.childCount == keys.count, keys.allSatisfy({ tree.hasChild($0) }) else {
+      guard tree.kind == first.kind, tree.childCount == keys.count, keys.allSatisfy({ tree.hasChild($0) })
+      else {
         return mismatch(tree, index, path)
       }
     }

@@ -9,7 +9,7 @@ extension LazyTensor {
   /// - Throws: ``GraftError`` of code `lossy`.
   public func cast(to dtype: DType, lossy: Bool = false) throws(GraftError) -> LazyTensor {
     if dtype == self.dtype { return self }
-    guard lossy || self.dtype.isLosslesslyConvertible(to: dtype) else {
+    guard lossy || self.dtype.convertsExactly(to: dtype) else {
       throw GraftError(
         .lossy, "a cast from \(self.dtype) to \(dtype) may lose values", remedy: "allow it with lossy: true")
     }
@@ -41,7 +41,7 @@ extension LazyTensor {
     try Self.elementwise(.scale(factor), [self])
   }
 
-  /// `self + (other - self) * position`, element by element; floats alone.
+  /// `self * (1 - position) + other * position`, element by element; floats alone.
   public func interpolated(to other: LazyTensor, at position: Double) throws(GraftError) -> LazyTensor {
     try Self.elementwise(.interpolate(position), [self, other])
   }
@@ -51,10 +51,12 @@ extension LazyTensor {
   /// Sums are kept in float32 (float64 for that dtype) and rounded once.
   ///
   /// - Throws: ``GraftError`` when there is not one weight for each tensor, or their dtypes or shapes differ.
-  public static func weightedSum(_ tensors: [LazyTensor], weights: [Double]) throws(GraftError) -> LazyTensor {
+  public static func weightedSum(_ tensors: [LazyTensor], weights: [Double]) throws(GraftError) -> LazyTensor
+  {
     guard tensors.count == weights.count, !tensors.isEmpty else {
       throw GraftError(
-        .invalidArgument, "a weighted sum takes one weight for each tensor", expected: "\(tensors.count) weights",
+        .invalidArgument, "a weighted sum takes one weight for each tensor",
+        expected: "\(tensors.count) weights",
         found: "\(weights.count)")
     }
     return try elementwise(.weightedSum(weights), tensors)
@@ -63,7 +65,8 @@ extension LazyTensor {
   /// The mean of tensors, by weights that are divided by their sum; of all alike unless given.
   ///
   /// - Throws: ``GraftError`` as ``weightedSum(_:weights:)``, and when the weights add up to 0.
-  public static func mean(_ tensors: [LazyTensor], weights: [Double]? = nil) throws(GraftError) -> LazyTensor {
+  public static func mean(_ tensors: [LazyTensor], weights: [Double]? = nil) throws(GraftError) -> LazyTensor
+  {
     let weights = weights ?? [Double](repeating: 1, count: tensors.count)
     let sum = weights.reduce(0, +)
     guard sum != 0, sum.isFinite else {
@@ -91,7 +94,8 @@ extension LazyTensor {
   /// - Parameters: as for ``map(_:to:_:)``, with two inputs of the same length.
   /// - Throws: ``GraftError`` of code `invalidArgument` for complex numbers, and when dtypes or shapes differ.
   public func map(
-    with other: LazyTensor, _ name: String = "map", to dtype: DType? = nil, _ body: @escaping ElementFunction.Binary
+    with other: LazyTensor, _ name: String = "map", to dtype: DType? = nil,
+    _ body: @escaping ElementFunction.Binary
   ) throws(GraftError) -> LazyTensor {
     try Self.custom(ElementFunction(name: name, body: .binary(body)), [self, other], dtype ?? self.dtype)
   }
@@ -101,7 +105,8 @@ extension LazyTensor {
   ) throws(GraftError) -> LazyTensor {
     guard !tensors[0].dtype.isComplex, !dtype.isComplex else {
       throw GraftError(
-        .invalidArgument, "functions over tiles take and give real numbers", found: "\(tensors[0].dtype) to \(dtype)")
+        .invalidArgument, "functions over tiles take and give real numbers",
+        found: "\(tensors[0].dtype) to \(dtype)")
     }
     return try elementwise(.custom(function), tensors, to: dtype)
   }
@@ -112,7 +117,8 @@ extension LazyTensor {
     let first = tensors[0]
     for tensor in tensors.dropFirst() where tensor.dtype != first.dtype {
       throw GraftError(
-        .dtypeMismatch, "the tensors have different dtypes", expected: "\(first.spec)", found: "\(tensor.spec)",
+        .dtypeMismatch, "the tensors have different dtypes", expected: "\(first.spec)",
+        found: "\(tensor.spec)",
         remedy: "cast one of them with cast(to:)")
     }
     try check(operation, first)
@@ -134,7 +140,8 @@ extension LazyTensor {
       }
     guard isAllowed else {
       throw GraftError(
-        .invalidArgument, "the operation \(operation) is not defined for \(tensor.dtype)", found: "\(tensor.spec)",
+        .invalidArgument, "the operation \(operation) is not defined for \(tensor.dtype)",
+        found: "\(tensor.spec)",
         remedy: "cast to a float first")
     }
   }

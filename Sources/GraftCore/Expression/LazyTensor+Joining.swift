@@ -184,7 +184,8 @@ extension LazyTensor {
       let count = end - position
       let last = first + (count - 1) * step
       // Going down to index 0, the bound after it has no number.
-      let upper: Int? = step > 0 || count == 1 ? (count == 1 ? first : last) + 1 : (last == 0 ? nil : last - 1)
+      let upper: Int? =
+        step > 0 || count == 1 ? (count == 1 ? first : last) + 1 : (last == 0 ? nil : last - 1)
       parts.append(
         try sliced(along: axis, .strided(lower: first, upper: upper, step: count == 1 ? 1 : step)))
       position = end

@@ -111,7 +111,8 @@ extension LazyTensor {
   public func broadcast(to shape: Shape) throws(GraftError) -> LazyTensor {
     if shape == self.shape { return self }
     let extra = shape.rank - rank
-    let fits = extra >= 0 && self.shape.indices.allSatisfy { [1, shape[$0 + extra]].contains(self.shape[$0]) }
+    let fits =
+      extra >= 0 && self.shape.indices.allSatisfy { [1, shape[$0 + extra]].contains(self.shape[$0]) }
     guard fits else {
       throw GraftError(
         .shapeMismatch, "the tensor cannot be broadcast", expected: "shape \(shape)",

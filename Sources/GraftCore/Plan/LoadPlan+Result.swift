@@ -43,7 +43,7 @@ extension LoadPlan {
   package func values(_ tensors: [Tensor]) -> Tree<LeafValue> {
     tree.mapLeaves { _, outcome in
       switch outcome {
-      case .read(let index): .leaf(.tensor(tensors[index]))
+      case .read(let index), .initialized(let index): .leaf(.tensor(tensors[index]))
       case .string(let text): .leaf(.string(text))
       case .placeholder: .leaf(.placeholder)
       case .kept(let tensor): .leaf(.tensor(tensor))
@@ -62,6 +62,9 @@ extension LoadPlan {
           LoadReport.Leaf(path: path, outcome: .loaded, byteCount: plan.results[index].spec.byteCount))
       case .string(let text):
         leaves.append(LoadReport.Leaf(path: path, outcome: .loaded, byteCount: text.utf8.count))
+      case .initialized(let index):
+        leaves.append(
+          LoadReport.Leaf(path: path, outcome: .initialized, byteCount: plan.results[index].spec.byteCount))
       case .kept(let tensor):
         leaves.append(LoadReport.Leaf(path: path, outcome: .kept, byteCount: tensor.spec.byteCount))
       case .placeholder: break  // listed below, with the bytes of every leaf under it

@@ -183,7 +183,9 @@ extension Piece {
   private static let farAway = 1 << 62
 
   /// The part of the piece whose elements of the result are within this range, in boxes of loops.
-  package func clipped(toResult range: Range<Int>, _ body: (Piece) throws(GraftError) -> Void) throws(GraftError) {
+  package func clipped(toResult range: Range<Int>, _ body: (Piece) throws(GraftError) -> Void)
+    throws(GraftError)
+  {
     let interval = { (index: Int) -> Interval in
       if index < range.lowerBound { return Interval(index: -1, range: -Self.farAway..<range.lowerBound) }
       if index >= range.upperBound { return Interval(index: 1, range: range.upperBound..<Self.farAway) }
@@ -342,5 +344,31 @@ extension Int {
   fileprivate func quotientRoundedDown(by divisor: Int) -> Int {
     let quotient = self / divisor
     return self % divisor < 0 ? quotient - 1 : quotient
+  }
+}
+
+// MARK: - As bytes
+
+extension Piece {
+  /// The copy from the packed elements of the piece to their places in the result; nil when there are none.
+  package func copyToResult(_ dtype: DType) -> StridedCopy? {
+    let strides = Shape(extents).rowMajorStrides
+    return StridedCopy(
+      elementBits: dtype.bitWidth, storedBits: dtype.bitWidth, sourceElement: 0,
+      destinationElement: destination.offset,
+      dimensions: extents.indices.map { loop in
+        StridedCopy.Dimension(
+          count: extents[loop], sourceStride: strides[loop], destinationStride: destination.step(of: loop))
+      })
+  }
+
+  /// How many consecutive elements of the result the piece has at a time; it is in result order.
+  package var shortestRun: Int {
+    var run = 1
+    for loop in extents.indices.reversed() {
+      guard destination.step(of: loop) == run || extents[loop] == 1 else { break }
+      run *= extents[loop]
+    }
+    return run
   }
 }

@@ -25,6 +25,11 @@ public struct Plan: Hashable, Sendable {
     public var path: TreePath
     /// What it is.
     public var spec: TensorSpec
+
+    package init(path: TreePath, spec: TensorSpec) {
+      self.path = path
+      self.spec = spec
+    }
   }
 
   /// What has to be undone before the bytes of a chunk can be copied.
@@ -222,13 +227,15 @@ extension Plan: CustomStringConvertible {
           + program(move.program))
     }
     for literal in literals.prefix(limit - Swift.min(limit, moves.count)) {
-      lines.append("\(results[literal.result].path) ← \(literal.source): \(literal.copy)\(program(literal.program))")
+      lines.append(
+        "\(results[literal.result].path) ← \(literal.source): \(literal.copy)\(program(literal.program))")
     }
     let computed = parts.filter(\.isComputed)
     for part in computed.prefix(limit - Swift.min(limit, moves.count + literals.count)) {
       let count = part.piece.elementCount
       lines.append(
-        "\(results[part.result].path) ← \(count) elements of \(part.operands.count) operands\(program(part.program))")
+        "\(results[part.result].path) ← \(count) elements of \(part.operands.count) operands\(program(part.program))"
+      )
     }
     let hidden = moves.count + literals.count + computed.count - limit
     if hidden > 0 { lines.append("… and \(hidden) more") }

@@ -16,6 +16,8 @@ package struct Planner {
   private var nodes: [Expression] = []
   /// Where each checkpoint's files begin in the plan's table.
   private var fileOffsets: [Int] = []
+  /// Trees of checkpoints with shards, by the checkpoint's number.
+  private var resolvedTrees: [Int: Tree<StoredLeaf>] = [:]
   private var parts: [Plan.Part] = []
   private var moves: [Plan.Move] = []
   private var literals: [Plan.Literal] = []
@@ -27,6 +29,21 @@ package struct Planner {
   package mutating func addFiles(_ catalogFiles: [StoredFile]) {
     fileOffsets.append(files.count)
     files += catalogFiles
+  }
+
+  /// Adds an opened checkpoint: its files, and, where some of its leaves had shards that were looked into since the expressions
+  /// were made, their layouts.
+  package mutating func addCheckpoint(_ catalog: Catalog) {
+    if catalog.tree.hasShards { resolvedTrees[fileOffsets.count] = catalog.tree }
+    addFiles(catalog.files)
+  }
+
+  /// The layout of an operand, as it is known now.
+  private func layout(of operand: StoredOperand) -> Layout {
+    guard operand.layout.shards != nil, let tree = resolvedTrees[operand.source],
+      case .tensor(_, let layout, _)? = tree[at: operand.path].leaf
+    else { return operand.layout }
+    return layout
   }
 
   /// Adds a result leaf that is a stored tensor of the first checkpoint, or a slice of it.
@@ -51,7 +68,7 @@ package struct Planner {
   /// - Throws: ``GraftError`` naming the leaf when a layout is none for its tensor, or the plan has too many parts.
   package mutating func add(_ path: TreePath, _ tensor: LazyTensor) throws(GraftError) -> Int {
     if case .stored(let operand) = tensor.expression.operation,
-      let index = addWholeRun(path, tensor.spec, operand.layout, source: operand.source)
+      let index = addWholeRun(path, tensor.spec, layout(of: operand), source: operand.source)
     {
       return index
     }
@@ -261,7 +278,7 @@ extension Planner {
     let source: Plan.Operand.Source
     switch node.operation {
     case .stored(let operand):
-      let layout = operand.layout
+      let layout = layout(of: operand)
       var encoding: Int?
       if !layout.codecs.isEmpty {
         guard let byteCount = layout.decodedChunkByteCount else {

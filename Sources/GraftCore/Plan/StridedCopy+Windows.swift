@@ -55,7 +55,9 @@ extension StridedCopy {
 
   private func forEachPartOfRun(limit: Int, _ body: (StridedCopy) -> Void) {
     // A run of bits that starts inside a byte touches one byte more than its length says.
-    let part = unit == .byte ? limit : (limit - 1) * 8
+    let capacity = unit == .byte ? limit : (limit - 1) * 8
+    // Elements stay whole: of all widths there are (1 to 16 bytes, 4 and 6 bits), 48 units are a multiple, and 16 of most.
+    let part = capacity >= 48 ? capacity / 48 * 48 : capacity / 16 * 16
     var position = 0
     while position < runCount {
       var copy = self

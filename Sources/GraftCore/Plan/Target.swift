@@ -16,7 +16,12 @@ public struct Target: Sendable {
   /// What the leaf must be, after slicing; nil to take what comes.
   var expected: LeafSpec?
   /// What to return where the checkpoint has no such leaf; nil when that is an error.
-  var fallback: Tensor?
+  var fallback: Fallback?
+
+  enum Fallback: Sendable {
+    case tensor(Tensor)
+    case initializer(TensorSpec, Initializer)
+  }
 
   /// The leaf as it is stored.
   public static let stored = Target(wanted: .stored)
@@ -37,7 +42,14 @@ public struct Target: Sendable {
 
   /// The stored leaf, or this tensor where the checkpoint has none; a stored leaf must have the tensor's dtype and shape.
   public static func keep(_ tensor: Tensor) -> Target {
-    Target(wanted: .stored, expected: .tensor(tensor.spec), fallback: tensor)
+    Target(wanted: .stored, expected: .tensor(tensor.spec), fallback: .tensor(tensor))
+  }
+
+  /// The stored leaf, or new values where the checkpoint has none; a stored leaf must have this dtype and shape.
+  public static func initialized(_ shape: Shape, _ dtype: DType, _ initializer: Initializer) -> Target {
+    let spec = TensorSpec(dtype, shape)
+    return Target(
+      wanted: .stored, expected: .tensor(spec), fallback: .initializer(spec, initializer))
   }
 
   /// Whether this asks for nothing.
@@ -71,4 +83,9 @@ extension Tree where Leaf == Target {
 
   /// The stored leaf, or this tensor where the checkpoint has none; a stored leaf must have the tensor's dtype and shape.
   public static func keep(_ tensor: Tensor) -> Tree { .leaf(.keep(tensor)) }
+
+  /// The stored leaf, or new values where the checkpoint has none; a stored leaf must have this dtype and shape.
+  public static func initialized(_ shape: Shape, _ dtype: DType, _ initializer: Initializer) -> Tree {
+    .leaf(.initialized(shape, dtype, initializer))
+  }
 }

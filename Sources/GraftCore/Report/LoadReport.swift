@@ -10,6 +10,8 @@ public struct LoadReport: Sendable {
     case omitted
     /// The checkpoint lacks it and the target's own value was kept.
     case kept
+    /// No checkpoint has it, and an initializer or the transform made its values.
+    case initialized
   }
 
   /// A leaf, what became of it, and the bytes it takes in memory (whole, where it was not loaded).

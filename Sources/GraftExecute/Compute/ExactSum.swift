@@ -1,5 +1,5 @@
 internal import CGraftKernels
-package import GraftCore
+internal import GraftCore
 
 /// A sum of products that is not rounded before it is asked for: for norms and dot products of whole tensors.
 ///

@@ -1,5 +1,5 @@
 internal import CGraftKernels
-package import GraftCore
+internal import GraftCore
 
 /// The kernels that compute on tiles, with the instructions that they may use.
 ///

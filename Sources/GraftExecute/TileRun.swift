@@ -1,0 +1,388 @@
+internal import GraftCore
+internal import GraftFormats
+internal import GraftIO
+internal import Synchronization
+
+// What takes several operands at once, or has to be put together before it is written, is done in tiles. A batch of tiles
+// gets memory within the budget; what it needs is a small plan of its own, which the executor carries out like any other; then
+// the threads compute the tiles and take them to their places. Two batches are under way at once, so that one reads while the
+// other computes.
+
+/// The tiles of one execution.
+struct TileRun: Sendable {
+  let plan: Plan
+  let places: [Place]
+  let tuning: Tuning
+  let engine: ReadEngine
+  let placing = Placing()
+
+  /// Which results are cut into tiles, and how; the moves of others, and of those of whose parts only some are, do the rest.
+  static func cuts(of plan: Plan, places: [Place]) -> [(result: Int, cut: Tiles.Cut)] {
+    if plan.parts.isEmpty { return [] }
+    var cuts: [Int: Tiles.Cut] = [:]
+    for part in plan.parts {
+      if case .writer = places[part.result] {
+        // A writer takes long runs well; whatever is scattered or computed goes through memory.
+        if part.isComputed || part.program != nil || part.piece.shortestRun < Self.writtenRunElementCount {
+          cuts[part.result] = .runs
+        }
+      } else if part.isComputed {
+        cuts[part.result] = .computedParts
+      }
+    }
+    return cuts.sorted { $0.key < $1.key }.map { (result: $0.key, cut: $0.value) }
+  }
+
+  /// Runs of as many elements are written one by one.
+  private static let writtenRunElementCount = 4096
+  /// How many batches are under way at once, where the budget has room for several.
+  private static let laneCount = 2
+  /// Below this a lane would read in very short blocks.
+  private static let laneByteCount = 2 << 20
+  /// The most tiles of a batch.
+  private static let batchTileCount = 1024
+  /// A tile's bytes: few enough for the second-level cache, and enough that a tile's own cost does not show.
+  private static let tileByteCount = 1 << 20
+
+  /// Computes all tiles; the bytes that were read for them are in the report.
+  func run(
+    _ cuts: [(result: Int, cut: Tiles.Cut)], progress: (@Sendable (Progress) -> Void)?
+  ) async throws(GraftError) -> ReadReport {
+    let lanes = tuning.budgetByteCount / Self.laneCount >= Self.laneByteCount ? Self.laneCount : 1
+    let share = tuning.budgetByteCount / lanes
+    // Half of a lane's share is for tiles, the other for reading and decoding them.
+    let arenaByteCount = share / 2
+    let queue = TileQueue(Tiles(plan, cuts, byteCount: tileByteCount(arenaByteCount)))
+    var laneTuning = tuning
+    laneTuning.budgetByteCount = share - arenaByteCount
+    let total = byteCount(cuts)
+    let lane = Lane(
+      run: self, queue: queue, arenaByteCount: arenaByteCount, tuning: laneTuning,
+      completed: progress.map { progress in
+        let counter = Counter()
+        return { byteCount in
+          progress(Progress(completedByteCount: counter.add(byteCount), totalByteCount: total))
+        }
+      })
+    if lanes == 1 { return try await lane.work() }
+    async let first = lane.result()
+    async let second = lane.result()
+    var report = ReadReport()
+    var failure: GraftError?
+    for result in await [first, second] {
+      switch result {
+      case .success(let part): report.add(part, isBeside: true)
+      case .failure(let error): failure = failure ?? error
+      }
+    }
+    if let failure { throw failure }
+    return report
+  }
+
+  /// The bytes of the results that the tiles fill.
+  func byteCount(_ cuts: [(result: Int, cut: Tiles.Cut)]) -> Int {
+    let cutOf = Dictionary(uniqueKeysWithValues: cuts.map { ($0.result, $0.cut) })
+    var sum = cuts.reduce(0) { $0 + ($1.cut == .runs ? plan.results[$1.result].spec.byteCount : 0) }
+    for part in plan.parts where part.isComputed && cutOf[part.result] == .computedParts {
+      sum += part.piece.elementCount * plan.results[part.result].spec.dtype.bitWidth / 8
+    }
+    return sum
+  }
+
+  /// How large tiles are: small, unless an encoded chunk would then be decoded again and again.
+  private func tileByteCount(_ arenaByteCount: Int) -> Int {
+    let largest = plan.encodings.lazy.map(\.decodedByteCount).max() ?? 0
+    let wanted = largest > Self.tileByteCount ? arenaByteCount : Self.tileByteCount
+    return Swift.max(4096, Swift.min(wanted, arenaByteCount / 2))
+  }
+
+  /// One of several workers, each with memory for a batch.
+  private struct Lane: Sendable {
+    let run: TileRun
+    let queue: TileQueue
+    let arenaByteCount: Int
+    let tuning: Tuning
+    let completed: (@Sendable (Int) -> Void)?
+
+    func result() async -> Result<ReadReport, GraftError> {
+      do throws(GraftError) {
+        return .success(try await work())
+      } catch {
+        queue.stop()
+        return .failure(error)
+      }
+    }
+
+    func work() async throws(GraftError) -> ReadReport {
+      var report = ReadReport()
+      let arena = try TileArena(byteCount: arenaByteCount)
+      while let batch = try queue.batch(arena: arena, plan: run.plan, limit: TileRun.batchTileCount) {
+        report.add(
+          try await Executor(batch.plan, tuning: tuning, engine: run.engine).read(
+            into: batch.places, progress: nil), isBeside: false)
+        let threadCount = tuning.threadCount ?? UsableProcessors.count
+        let run = run
+        try await BlockingThreads.shared.run { () throws(GraftError) in
+          try ParallelPieces.run(count: batch.tiles.count, threadCount: threadCount) {
+            (index) throws(GraftError) in
+            try batch.tiles[index].finish(run)
+          }
+        }
+        completed?(batch.tiles.reduce(0) { $0 + $1.byteCount(in: run.plan) })
+      }
+      report.peakStagingByteCount += arena.byteCount
+      return report
+    }
+  }
+}
+
+/// A sum that several lanes add to.
+private final class Counter: Sendable {
+  private let sum = Atomic(0)
+
+  /// Adds to the sum, and gives what it is then.
+  func add(_ count: Int) -> Int { sum.add(count, ordering: .relaxed).newValue }
+}
+
+/// The tiles that no batch has yet.
+private final class TileQueue: Sendable {
+  private struct State {
+    var tiles: Tiles
+    /// A tile that did not fit the last batch.
+    var pending: Tile?
+    var isStopped = false
+  }
+
+  private let state: Mutex<State>
+
+  init(_ tiles: Tiles) { state = Mutex(State(tiles: tiles)) }
+
+  /// Lets no further batch begin.
+  func stop() { state.withLock { $0.isStopped = true } }
+
+  /// The next tiles with memory for each, nil when there are none any more.
+  func batch(arena: TileArena, plan: Plan, limit: Int) throws(GraftError) -> TileBatch? {
+    arena.reset()
+    let result = state.withLock { state -> Result<TileBatch?, GraftError> in
+      do throws(GraftError) {
+        var batch = TileBatch(plan)
+        while batch.tiles.count < limit, !state.isStopped {
+          let tile: Tile
+          if let pending = state.pending {
+            tile = pending
+            state.pending = nil
+          } else if let next = try state.tiles.next() {
+            tile = next
+          } else {
+            break
+          }
+          if try !batch.add(tile, arena) {
+            guard !batch.tiles.isEmpty else {
+              throw GraftError(
+                .insufficientMemory, "the budget has no room for the operands of a few elements",
+                leaf: plan.results[tile.result].path, found: "\(arena.byteCount) bytes for tiles",
+                remedy: "raise the budget")
+            }
+            state.pending = tile
+            break
+          }
+        }
+        return .success(batch.tiles.isEmpty ? nil : batch)
+      } catch {
+        return .failure(error)
+      }
+    }
+    return try result.get()
+  }
+}
+
+/// Memory of one lane, which its batches take parts of one after the other.
+@safe private final class TileArena: @unchecked Sendable {  // used by one lane, one step at a time
+  let byteCount: Int
+  private let memory: UnsafeMutableRawBufferPointer
+  private var used = 0
+
+  init(byteCount: Int) throws(GraftError) {
+    self.byteCount = byteCount
+    unsafe memory = UnsafeMutableRawBufferPointer.allocate(byteCount: byteCount, alignment: 4096)
+  }
+
+  deinit { unsafe memory.deallocate() }
+
+  func reset() { used = 0 }
+
+  /// The next part of the memory; nil when too little is left.
+  func take(_ byteCount: Int) -> UnsafeMutableRawBufferPointer? {
+    let aligned = (byteCount + 63) / 64 * 64
+    guard aligned <= self.byteCount - used else { return nil }
+    defer { used += aligned }
+    return unsafe UnsafeMutableRawBufferPointer(rebasing: memory[used..<(used + byteCount)])
+  }
+
+  var mark: Int { used }
+  func giveBack(to mark: Int) { used = mark }
+}
+
+/// Tiles that are read together, and the plan that reads them.
+private struct TileBatch: Sendable {
+  private let whole: Plan
+  private(set) var tiles: [PlacedTile] = []
+  private(set) var places: [Place] = []
+  private var results: [Plan.Result] = []
+  private var moves: [Plan.Move] = []
+  private var literals: [Plan.Literal] = []
+
+  init(_ plan: Plan) { whole = plan }
+
+  /// What reads the operands of all tiles.
+  var plan: Plan {
+    Plan(
+      files: whole.files, results: results, moves: moves, literals: literals, encodings: whole.encodings,
+      programs: whole.programs, operands: [], parts: [])
+  }
+
+  /// Adds a tile, unless the memory has no room for it; whether it had.
+  mutating func add(_ tile: Tile, _ arena: TileArena) throws(GraftError) -> Bool {
+    let mark = arena.mark
+    let counts = (places.count, moves.count, literals.count)
+    func undo(_ batch: inout TileBatch) {
+      arena.giveBack(to: mark)
+      batch.places.removeSubrange(counts.0...)
+      batch.results.removeSubrange(counts.0...)
+      batch.moves.removeSubrange(counts.1...)
+      batch.literals.removeSubrange(counts.2...)
+    }
+    let result = whole.results[tile.result]
+    var placed = unsafe PlacedTile(tile: tile, memory: nil, parts: [])
+    var assembled: Int?
+    if let range = tile.range {
+      let spec = TensorSpec(result.spec.dtype, [range.count])
+      guard let place = take(spec, result.path, arena) else { return false }
+      // Bits around those that are placed are kept, so they must be something.
+      if spec.dtype.isPacked { unsafe places[place].memory?.initializeMemory(as: UInt8.self, repeating: 0) }
+      assembled = place
+      unsafe placed.memory = places[place].memory
+    }
+    for part in tile.parts {
+      let source = whole.parts[part.index]
+      if !source.isComputed, let assembled {
+        var lowering = Lowering(
+          operand: whole.operands[source.operands[0]], result: assembled, program: source.program)
+        try lowering.lower(part.piece)
+        moves += lowering.moves
+        literals += lowering.literals
+        continue
+      }
+      var inputs: [UnsafeRawBufferPointer] = unsafe []
+      for (position, operand) in source.operands.enumerated() {
+        let operand = whole.operands[operand]
+        let spec = TensorSpec(operand.spec.dtype, [part.piece.elementCount])
+        guard let place = take(spec, result.path, arena), let memory = unsafe places[place].memory else {
+          undo(&self)
+          return false
+        }
+        if spec.dtype.isPacked { unsafe memory.initializeMemory(as: UInt8.self, repeating: 0) }
+        var lowering = Lowering(operand: operand, result: place)
+        try lowering.lower(part.piece.packed, source: position)
+        moves += lowering.moves
+        literals += lowering.literals
+        unsafe inputs.append(UnsafeRawBufferPointer(memory))
+      }
+      // What does not lie side by side in its place is computed to memory of its own first.
+      var output: UnsafeMutableRawBufferPointer?
+      if part.piece.packed.destination.terms != part.piece.destination.terms || result.spec.dtype.isPacked {
+        let spec = TensorSpec(result.spec.dtype, [part.piece.elementCount])
+        guard let memory = unsafe arena.take(spec.byteCount) else {
+          undo(&self)
+          return false
+        }
+        unsafe output = memory
+      }
+      unsafe placed.parts.append(PlacedTile.Part(tile: part, inputs: inputs, output: output))
+    }
+    tiles.append(placed)
+    return true
+  }
+
+  /// Memory for a tensor, as a result of the plan; its index, nil when there is too little.
+  private mutating func take(_ spec: TensorSpec, _ path: TreePath, _ arena: TileArena) -> Int? {
+    guard let memory = unsafe arena.take(spec.byteCount) else { return nil }
+    unsafe places.append(.memory(memory))
+    results.append(Plan.Result(path: path, spec: spec))
+    return places.count - 1
+  }
+}
+
+extension Place {
+  fileprivate var memory: UnsafeMutableRawBufferPointer? {
+    if case .memory(let memory) = self { unsafe memory } else { nil }
+  }
+}
+
+/// A tile with its memory, which the lane's arena keeps until the batch is done.
+@safe private struct PlacedTile: @unchecked Sendable {  // computed by one thread
+  @safe struct Part {
+    var tile: Tile.Part
+    /// The operands, side by side in the order of the loops.
+    var inputs: [UnsafeRawBufferPointer]
+    /// Where the part is computed to; nil for its place itself.
+    var output: UnsafeMutableRawBufferPointer?
+  }
+
+  var tile: Tile
+  /// Where the tile is put together; nil where its part goes to the result's memory.
+  var memory: UnsafeMutableRawBufferPointer?
+  var parts: [Part]
+
+  func byteCount(in plan: Plan) -> Int {
+    let bits = plan.results[tile.result].spec.dtype.bitWidth
+    if let range = tile.range { return range.count * bits / 8 }
+    return tile.parts.reduce(0) { $0 + $1.piece.elementCount * bits / 8 }
+  }
+
+  /// Computes the tile from its operands, and takes it to its place.
+  func finish(_ run: TileRun) throws(GraftError) {
+    do throws(GraftError) {
+      try compute(run)
+    } catch {
+      var error = error
+      error.leaf = error.leaf ?? run.plan.results[tile.result].path
+      throw error
+    }
+  }
+
+  private func compute(_ run: TileRun) throws(GraftError) {
+    let dtype = run.plan.results[tile.result].spec.dtype
+    let target: UnsafeMutableRawBufferPointer
+    if let memory = unsafe memory {
+      unsafe target = memory
+    } else {
+      guard case .memory(let memory) = run.places[tile.result] else {
+        preconditionFailure("what goes to a writer is put together in memory")
+      }
+      unsafe target = memory
+    }
+    for part in parts {
+      let piece = part.tile.piece
+      guard let index = run.plan.parts[part.tile.index].program else {
+        preconditionFailure("what takes several operands computes something of them")
+      }
+      let program = ElementProgram(run.plan.programs[index])
+      let count = piece.elementCount
+      if let output = unsafe part.output {
+        unsafe try program.run(part.inputs, into: output, count: count)
+        guard let copy = piece.copyToResult(dtype) else { continue }
+        unsafe try run.placing.put(copy, from: UnsafeRawBufferPointer(output), into: .memory(target))
+      } else {
+        let first = piece.destination.offset * dtype.bitWidth / 8
+        unsafe try program.run(
+          part.inputs,
+          into: UnsafeMutableRawBufferPointer(
+            rebasing: target[first..<(first + count * dtype.bitWidth / 8)]), count: count)
+      }
+    }
+    guard let range = tile.range, case .writer(let writer, let leaf) = run.places[tile.result] else { return }
+    unsafe try writer.write(
+      UnsafeRawBufferPointer(target), leaf: leaf, byteOffset: range.lowerBound * dtype.bitWidth / 8)
+  }
+}

@@ -1,0 +1,177 @@
+import Foundation
+import GraftCore
+import GraftExecute
+import GraftFormats
+import GraftIO
+import GraftTestSupport
+import Testing
+
+/// Memory that results are written to.
+private final class ResultMemory: @unchecked Sendable {
+  let bytes: UnsafeMutableRawBufferPointer
+
+  init(byteCount: Int) {
+    bytes = .allocate(byteCount: max(byteCount, 1), alignment: 64)
+    bytes.initializeMemory(as: UInt8.self, repeating: 0xA5)
+  }
+
+  deinit { bytes.deallocate() }
+}
+
+/// A folder that is removed with its owner.
+private final class Folder: Sendable {
+  let path = NSTemporaryDirectory() + "/graft-transform-\(UUID().uuidString)"
+
+  init() throws { try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true) }
+  deinit { try? FileManager.default.removeItem(atPath: path) }
+
+  func write(_ name: String, _ bytes: [UInt8]) throws -> String {
+    try Data(bytes).write(to: URL(filePath: path + "/" + name))
+    return path + "/" + name
+  }
+}
+
+private func int32s(_ bytes: some Sequence<UInt8>, count: Int) -> [Int64] {
+  let bytes = Array(bytes)
+  return (0..<count).map { index in
+    Int64(
+      Int32(
+        bitPattern: bytes[(index * 4)..<(index * 4 + 4)].reversed().reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
+      ))
+  }
+}
+
+@Suite struct TransformExecutionTests {
+  /// Budgets from one that has room for hardly anything to the usual one.
+  static let tunings: [Tuning] = [(160 << 10, 1), (1 << 20, 2), (64 << 20, 3)].map { budget, threads in
+    var tuning = Tuning()
+    tuning.budgetByteCount = budget
+    tuning.threadCount = threads
+    tuning.queueDepth = 2
+    if budget < 1 << 20 { tuning.blockByteCount = 16 << 10 }
+    return tuning
+  }
+
+  @Test(arguments: 0..<12)
+  func `random expressions come out the same in memory and in a file, plain and encoded`(
+    batch: UInt64
+  ) async throws {
+    let seed = seedFromEnvironment() ?? batch &* 4099 &+ 1
+    var random = SeededGenerator(seed: seed)
+    let folder = try Folder()
+    for round in 0..<12 {
+      let codecs = [[], ["zstd"], ["zstd", "crc32c"]][round % 3]
+      var maker =
+        codecs.isEmpty
+        ? RandomExpression(random: random)
+        : RandomExpression(random: random, codecs: codecs.map(Codec.init(name:))) {
+          encode($0, codecs, hasContentSize: true)
+        }
+      var pairs: [ExpressionPair] = []
+      for _ in 0..<3 {
+        let pair = try maker.expression(depth: Int.random(in: 0...6, using: &maker.random))
+        if !pair.naive.values.isEmpty { pairs.append(pair) }
+      }
+      random = maker.random
+      let tuning = Self.tunings.randomElement(using: &random)!
+      let context: Comment =
+        "seed \(seed), round \(round), codecs \(codecs), budget \(tuning.budgetByteCount): \(maker.log.joined(separator: ", "))"
+      let path = try folder.write("source\(round)", maker.file)
+      var planner = Planner()
+      planner.addFiles([StoredFile(path: path, byteCount: maker.file.count)])
+      for (index, pair) in pairs.enumerated() {
+        _ = try planner.add(TreePath([Key(index: index)]), pair.lazy)
+      }
+      let plan = planner.plan()
+      let executor = Executor(plan, tuning: tuning)
+
+      let memories = plan.results.map { ResultMemory(byteCount: $0.spec.byteCount) }
+      let report = try await executor.run(
+        into: zip(memories, plan.results).map {
+          .memory(UnsafeMutableRawBufferPointer(rebasing: $0.bytes[..<$1.spec.byteCount]))
+        })
+      for (memory, pair) in zip(memories, pairs) {
+        #expect(int32s(memory.bytes, count: pair.naive.values.count) == pair.naive.values, context)
+      }
+      #expect(report.peakStagingByteCount <= tuning.budgetByteCount, context)
+
+      let target = folder.path + "/written\(round).safetensors"
+      let writer = try await SafetensorsWriter.begin(
+        at: target, leaves: plan.results.map { (path: $0.path, spec: .tensor($0.spec)) },
+        options: SafetensorsWriter.Options())
+      _ = try await executor.run(into: plan.results.indices.map { .writer(writer, leaf: $0) })
+      try await writer.finish()
+      let written = try await FormatRegistry.standard.open(target, options: OpenOptions())
+      let contents = try [UInt8](Data(contentsOf: URL(filePath: target)))
+      for (result, pair) in zip(plan.results, pairs) {
+        guard case .tensor(_, let layout, _)? = written.tree[at: result.path].leaf,
+          case .file(let chunk) = layout.chunks[0]
+        else {
+          Issue.record("the leaf was not written")
+          continue
+        }
+        #expect(
+          int32s(contents[chunk.range.offset..<chunk.range.end], count: pair.naive.values.count)
+            == pair.naive.values, context)
+      }
+    }
+  }
+
+  @Test func `large leaves are computed tile by tile within the budget`() async throws {
+    let folder = try Folder()
+    let spec = TensorSpec(.float32, [1024, 1024])
+    let values = (0..<(2 * spec.elementCount)).map { Float($0 % 4099) - 2000 }
+    let bytes = values.withUnsafeBytes(Array.init)
+    let path = try folder.write("pair", bytes)
+    let tensors = (0..<2).map { index -> LazyTensor in
+      let range = ByteRange(offset: index * spec.byteCount, count: spec.byteCount)
+      return LazyTensor(
+        spec, StoredOperand(source: 0, path: "leaf", layout: Layout(contiguous: spec, file: 0, range: range)))
+    }
+    var planner = Planner()
+    planner.addFiles([StoredFile(path: path, byteCount: bytes.count)])
+    _ = try planner.add("mean", .mean(tensors))
+    _ = try planner.add("turned", tensors[0].subtracting(tensors[1]).transposed())
+    _ = try planner.add("rounded", tensors[1].cast(to: .bfloat16, lossy: true))
+    let plan = planner.plan()
+    var tuning = Tuning()
+    tuning.budgetByteCount = 2 << 20
+    let memories = plan.results.map { ResultMemory(byteCount: $0.spec.byteCount) }
+    let report = try await Executor(plan, tuning: tuning).run(
+      into: zip(memories, plan.results).map {
+        .memory(UnsafeMutableRawBufferPointer(rebasing: $0.bytes[..<$1.spec.byteCount]))
+      })
+    #expect(report.peakStagingByteCount <= tuning.budgetByteCount)
+    let (first, second) = (values[..<spec.elementCount], Array(values[spec.elementCount...]))
+    let mean = memories[0].bytes.bindMemory(to: Float.self)
+    let turned = memories[1].bytes.bindMemory(to: Float.self)
+    let rounded = memories[2].bytes.bindMemory(to: UInt16.self)
+    var faults = 0
+    for index in 0..<spec.elementCount {
+      if mean[index] != first[index] * 0.5 + second[index] * 0.5 { faults += 1 }
+      if turned[index % 1024 * 1024 + index / 1024] != first[index] - second[index] { faults += 1 }
+      // Whole numbers this small have no more than the bits that bfloat16 has to round, ties to even.
+      let bits = second[index].bitPattern
+      let expected = UInt16(truncatingIfNeeded: (bits + 0x7FFF + (bits >> 16 & 1)) >> 16)
+      if rounded[index] != expected { faults += 1 }
+    }
+    #expect(faults == 0)
+  }
+
+  @Test func `what a function of the user's throws ends the run and names the leaf`() async throws {
+    struct Refusal: Error {}
+    let tensor = LazyTensor(Tensor([1, 2, 3] as [Float]))
+    var planner = Planner()
+    planner.addFiles([])
+    _ = try planner.add("bad", tensor.map("refuse") { _, _ in throw Refusal() })
+    let plan = planner.plan()
+    let memory = ResultMemory(byteCount: 12)
+    await #expect {
+      _ = try await Executor(plan, tuning: Tuning()).run(
+        into: [.memory(UnsafeMutableRawBufferPointer(rebasing: memory.bytes[..<12]))])
+    } throws: { error in
+      let error = error as? GraftError
+      return error?.leaf == "bad" && error?.cause is Refusal && error?.message == "the function refuse failed"
+    }
+  }
+}
