@@ -17,7 +17,7 @@ package struct MappedDestination: Sendable {
       var mapped: (index: Int, storage: BorrowedStorage)?
       for move in plan.moves {
         let spec = plan.results[move.result].spec
-        guard moveCounts[move.result] == 1, move.copy.isContiguous, move.copy.runCount == spec.byteCount
+        guard moveCounts[move.result] == 1, move.isReadIntoPlace, move.copy.runCount == spec.byteCount
         else { continue }
         if mapped?.index != move.chunk.file {
           let file = try MappedFile(try plan.files[move.chunk.file].open())
