@@ -62,7 +62,7 @@ extension Checkpoint {
       throw GraftError(.leafNotFound, "the selection leaves nothing to save", file: self.path)
     }
     return try await Saving(
-      load: load, format: format, isOverwriting: overwriting, isFlat: isFlat, metadata: catalog.metadata,
+      load: load, format: format, isOverwriting: overwriting, isFlat: isFlat, metadata: catalog.userMetadata,
       tuning: tuning ?? self.tuning, progress: progress
     ).run(to: path, started: started)
   }

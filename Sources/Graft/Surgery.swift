@@ -93,7 +93,7 @@ public struct Surgery: Sendable {
     }
     return try await Saving(
       load: load, format: format, isOverwriting: overwriting, isFlat: sources.first?.isFlat ?? false,
-      metadata: sources.first?.catalog.metadata ?? [], tuning: tuning ?? self.tuning, progress: progress
+      metadata: sources.first?.catalog.userMetadata ?? [], tuning: tuning ?? self.tuning, progress: progress
     ).run(to: path, started: started)
   }
 

@@ -76,7 +76,7 @@ import Testing
     Refusal(
       leaves: [(path: TreePath(["a.b", "c"]), spec: tensor)], code: .collision,
       message: "The key \"a.b\" has a dot, at which names are split when they are read. In leaf a.b/c. "
-        + "Rename the key, or keep names whole."),
+        + "Keep names whole, with --flat in the tool or flat: true in the library, or leave the leaf out."),
     Refusal(
       leaves: [(path: TreePath(["a.b"]), spec: tensor), (path: TreePath(["a", "b"]), spec: tensor)],
       naming: .whole,

@@ -74,7 +74,7 @@ struct InspectAnswer: Answer {
     // What is stored as it is, in one piece, needs no more than its size.
     let isPacked = leaves.contains { $0.leaf.byteCount != $0.leaf.storedByteCount }
     let columns: [(head: String, cell: (Leaf) -> String)] = [
-      ("chunks", \.chunks), ("codecs", \.codecs), ("sharding", \.sharding),
+      ("chunks", \.chunks), ("codecs", \.codecs), ("sharding", \.sharding), ("not read", \.notRead),
     ].filter { column in leaves.contains { !column.cell($0).isEmpty } }
     var heads: [(head: String, alignment: Table.Alignment)] = [
       ("path", .left), ("dtype", .left), ("shape", .left), ("bytes", .right),
@@ -83,20 +83,24 @@ struct InspectAnswer: Answer {
     var table = Table(heads + columns.map { ($0.head, .left) })
     for leaf in leaves {
       let spec = leaf.leaf.spec
-      var row = [leaf.path.description, spec.dtypeName, spec.tensor.map { $0.shape.description } ?? ""]
+      var row = [leaf.path.description, spec.dtypeName, leaf.shape.map(\.description) ?? ""]
       row.append("\(ByteSize(leaf.leaf.byteCount))")
       if isPacked { row.append("\(ByteSize(leaf.leaf.storedByteCount))") }
       table.add(row + columns.map { $0.cell(leaf) })
     }
-    try table.write(to: &text)
-    if !leaves.isEmpty { try text.line() }
+    if !leaves.isEmpty {
+      try table.write(to: &text)
+      try text.line()
+    }
     // Chunks that are small enough lie in the metadata, and there may be no other file.
     let files = fileCount == 0 ? "" : "\(Count(fileCount, "file")), "
     var summary = "\(format), \(files)\(Count(leaves.count, "leaf")), \(ByteSize(logicalByteCount))"
     if isPacked { summary += ", stored in \(ByteSize(storedByteCount))" }
     try text.line(summary)
     for (key, value) in metadata {
-      try text.line("\(TreePath.printable(key)): \(Self.shortened(TreePath.printable(value)))")
+      // A part that is JSON has no leaves, and whoever opens it wants to see it whole.
+      let printed = TreePath.printable(value)
+      try text.line("\(TreePath.printable(key)): \(leaves.isEmpty ? printed : Self.shortened(printed))")
     }
   }
 
@@ -111,7 +115,7 @@ extension InspectAnswer.Leaf {
   var json: JSONValue {
     var members: [JSONValue.Member] = [
       .init("path", .string(path.description)), .init("dtype", .string(leaf.spec.dtypeName)),
-      .init("shape", .shape(leaf.spec.shape)), .init("logical_bytes", .integer(leaf.byteCount)),
+      .init("shape", .shape(shape ?? [])), .init("logical_bytes", .integer(leaf.byteCount)),
       .init("stored_bytes", .integer(leaf.storedByteCount)),
     ]
     switch leaf {
@@ -122,12 +126,30 @@ extension InspectAnswer.Leaf {
     case .string:
       members.append(.init("chunk_shape", nil))
       members.append(.init("codecs", []))
+    case .unsupported(let unsupported):
+      members.append(.init("chunk_shape", nil))
+      members.append(.init("codecs", []))
+      members.append(.init("unsupported", .string(unsupported.reason)))
     }
     members.append(.init("sharding", shardingValue ?? metadata["sharding"].map { .string($0) } ?? .null))
     for (key, value) in metadata.sorted(by: { Key($0.key) < Key($1.key) }) where key != "sharding" {
       members.append(.init(key, .string(value)))
     }
     return .object(members)
+  }
+
+  /// The shape, nil for what has none.
+  var shape: Shape? {
+    switch leaf {
+    case .tensor(let spec, _, _): spec.shape
+    case .string: nil
+    case .unsupported(let unsupported): unsupported.shape
+    }
+  }
+
+  /// Why the leaf cannot be read; nothing where it can.
+  var notRead: String {
+    if case .unsupported(let unsupported) = leaf { unsupported.reason } else { "" }
   }
 
   /// How the tensor is cut into chunks; nothing where it is one.
@@ -176,13 +198,20 @@ extension StoredLeaf {
     switch self {
     case .tensor(_, let layout, _): layout.storedByteCount
     case .string(let text): text.utf8.count
+    case .unsupported: 0
     }
   }
 }
 
 extension LeafSpec {
-  /// The dtype as the tool spells it, `string` for text.
-  var dtypeName: String { dtype?.description ?? "string" }
+  /// The dtype as the tool spells it, `string` for text; of a leaf that is not read as the checkpoint spells it.
+  var dtypeName: String {
+    switch self {
+    case .tensor(let spec): spec.dtype.description
+    case .string: "string"
+    case .unsupported(let leaf): leaf.dtypeName.map { TreePath.printable($0) } ?? "unknown"
+    }
+  }
 }
 
 extension JSONValue {

@@ -8,10 +8,14 @@ public struct Catalog: Sendable {
   public var tree: Tree<StoredLeaf>
   /// What else the checkpoint says about itself, as text by key.
   public var metadata: [(key: String, value: String)]
+  /// The part of what it says that its users put there, which a copy in another format keeps, as text by key.
+  ///
+  /// All of ``metadata``, unless the format has things of its own in there: times, a step.
+  public var userMetadata: [(key: String, value: String)]
   /// What the checkpoint says about single leaves beyond their tensors, as text by key: `sharding`, for example.
   public var leafMetadata: [TreePath: [String: String]] = [:]
 
-  /// A catalog.
+  /// A catalog, all of whose metadata is its users'.
   public init(
     format: String, files: [StoredFile], tree: Tree<StoredLeaf>, metadata: [(key: String, value: String)] = []
   ) {
@@ -19,6 +23,7 @@ public struct Catalog: Sendable {
     self.files = files
     self.tree = tree
     self.metadata = metadata
+    userMetadata = metadata
   }
 }
 
@@ -42,12 +47,15 @@ public enum StoredLeaf: Hashable, Sendable {
   case tensor(TensorSpec, Layout, name: String)
   /// A string, which is part of the metadata and so at hand already.
   case string(String)
+  /// Something that this version does not read.
+  case unsupported(UnsupportedLeaf)
 
   /// What the leaf is.
   public var spec: LeafSpec {
     switch self {
     case .tensor(let spec, _, _): .tensor(spec)
     case .string: .string
+    case .unsupported(let leaf): .unsupported(leaf)
     }
   }
 }

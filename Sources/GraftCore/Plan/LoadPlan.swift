@@ -56,16 +56,18 @@ extension StoredLeaf: TargetedLeaf {
     switch self {
     case .tensor(let spec, _, _): .tensor(spec)
     case .string(let text): .string(text)
+    case .unsupported(let leaf): .unsupported(leaf)
     }
   }
 }
 
 extension StoredLeaf {
-  /// The bytes that the leaf takes in memory.
+  /// The bytes that the leaf takes in memory; 0 for one that is not read.
   package var byteCount: Int {
     switch self {
     case .tensor(let spec, _, _): spec.byteCount
     case .string(let text): text.utf8.count
+    case .unsupported: 0
     }
   }
 }

@@ -11,6 +11,8 @@ protocol TargetedLeaf: Sendable {
 enum Targeted {
   case tensor(TensorSpec)
   case string(String)
+  /// Something that is not read.
+  case unsupported(UnsupportedLeaf)
   /// Nothing: a place that was kept free already.
   case placeholder
 }
@@ -107,6 +109,9 @@ struct TargetResolver<Collector: TargetCollector> {
       return .leaf(.placeholder)
     }
     switch stored.targeted {
+    case .unsupported(let leaf):
+      fail(leaf.error(at: path))
+      return .empty
     case .placeholder:
       fail(
         GraftError(
@@ -147,8 +152,8 @@ struct TargetResolver<Collector: TargetCollector> {
     guard let expected, expected != .tensor(found) else { return }
     guard let wanted = expected.tensor else {
       throw GraftError(
-        .dtypeMismatch, "the leaf is a tensor, not a string", leaf: path, expected: "a string",
-        found: "\(found)",
+        .dtypeMismatch, "the leaf is a tensor", leaf: path,
+        expected: expected == .string ? "a string" : "\(expected)", found: "\(found)",
         remedy: "ask for .stored")
     }
     if wanted.shape != found.shape {

@@ -126,6 +126,8 @@ extension LazyLeaf: TargetedLeaf {
 extension Catalog {
   /// The checkpoint's tree as a transform's function sees it.
   ///
+  /// A leaf that is not read is a fault: an error only where it is still in the function's result.
+  ///
   /// - Parameter source: the index of the checkpoint among those of the transform.
   package func lazyTree(source: Int) -> Tree<LazyLeaf> {
     tree.mapLeaves { path, leaf in
@@ -133,6 +135,7 @@ extension Catalog {
       case .tensor(let spec, let layout, _):
         .leaf(.tensor(LazyTensor(spec, StoredOperand(source: source, path: path, layout: layout))))
       case .string(let text): .leaf(.string(text))
+      case .unsupported(let leaf): .fault(leaf.error(at: path))
       }
     }
   }

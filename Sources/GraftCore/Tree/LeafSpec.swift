@@ -42,25 +42,28 @@ public enum LeafSpec: Hashable, Sendable {
   case tensor(TensorSpec)
   /// Text.
   case string
+  /// Something that Graft lists and does not read.
+  case unsupported(UnsupportedLeaf)
 
-  /// The tensor's spec, nil for a string.
+  /// The tensor's spec, nil for what is none.
   public var tensor: TensorSpec? {
     if case .tensor(let spec) = self { spec } else { nil }
   }
-  /// The tensor's element type, nil for a string.
+  /// The tensor's element type, nil for what is none.
   public var dtype: DType? { tensor?.dtype }
-  /// The tensor's shape; `[]` for a string.
+  /// The tensor's shape; `[]` for what is none.
   public var shape: Shape { tensor?.shape ?? [] }
-  /// The number of axes; 0 for a string.
+  /// The number of axes; 0 for what is no tensor.
   public var rank: Int { shape.rank }
 }
 
 extension LeafSpec: CustomStringConvertible {
-  /// `float32[512, 256]`, or `string`.
+  /// `float32[512, 256]`, `string`, or what is known of a leaf that is not read.
   public var description: String {
     switch self {
     case .tensor(let spec): spec.description
     case .string: "string"
+    case .unsupported(let leaf): leaf.description
     }
   }
 }

@@ -39,19 +39,22 @@ struct OrbaxArrays {
     }
   }
 
-  /// The tensors of these names, in their order, and the files that they refer to.
-  func tensors(
+  /// The arrays of these names, in their order, and the files that they refer to.
+  ///
+  /// An array that is stored in a way that Graft does not read is a leaf that says so.
+  func leaves(
     _ leaves: [(path: TreePath, name: String)]
-  ) async throws(GraftError) -> (tensors: [(spec: TensorSpec, layout: Layout)], files: [StoredFile]) {
-    let result: (tensors: [(spec: TensorSpec, layout: Layout)], files: [StoredFile])
+  ) async throws(GraftError) -> (leaves: [StoredLeaf], files: [StoredFile]) {
+    let result: (leaves: [StoredLeaf], files: [StoredFile])
     if try await usesOCDBT() {
       result = try await inDatabase(leaves)
     } else {
       result = try await inFolders(leaves)
     }
     // Chunks past a file's end are found here, with the leaf's name, rather than when they are read.
-    for (leaf, tensor) in zip(leaves, result.tensors) {
-      for case .file(let chunk) in tensor.layout.shards?.places ?? tensor.layout.chunks {
+    for (leaf, stored) in zip(leaves, result.leaves) {
+      guard case .tensor(_, let layout, _) = stored else { continue }
+      for case .file(let chunk) in layout.shards?.places ?? layout.chunks {
         let file = result.files[chunk.file]
         guard chunk.range.end <= file.byteCount else {
           var error = GraftError.truncated(file: file.path, range: chunk.range, byteCount: file.byteCount)
@@ -73,13 +76,21 @@ struct OrbaxArrays {
   /// What the keys of an array begin with; a tree that is one leaf has it at the root.
   private static func prefix(_ name: String) -> String { name.isEmpty ? "" : name + "/" }
 
-  private func array(_ bytes: [UInt8], file: String, leaf: TreePath) throws(GraftError) -> ZarrArray {
+  /// What an array's metadata says: an array that Graft reads, or one of which it can only say what it is.
+  private enum Described: Sendable {
+    case array(ZarrArray)
+    case unsupported(UnsupportedLeaf)
+  }
+
+  private func described(_ bytes: [UInt8], file: String, leaf: TreePath) throws(GraftError) -> Described {
     do throws(GraftError) {
-      return metadata.usesZarr3
-        ? try ZarrArray(version3: bytes, file: file, limits: limits)
-        : try ZarrArray(version2: bytes, file: file, limits: limits)
+      return .array(
+        metadata.usesZarr3
+          ? try ZarrArray(version3: bytes, file: file, limits: limits)
+          : try ZarrArray(version2: bytes, file: file, limits: limits))
     } catch {
-      throw error.adding(leaf)
+      guard error.code == .unsupported else { throw error.adding(leaf) }
+      return .unsupported(ZarrArray.unsupported(bytes, because: error, limits: limits))
     }
   }
 
@@ -116,11 +127,11 @@ struct OrbaxArrays {
 
   private func inDatabase(
     _ leaves: [(path: TreePath, name: String)]
-  ) async throws(GraftError) -> (tensors: [(spec: TensorSpec, layout: Layout)], files: [StoredFile]) {
+  ) async throws(GraftError) -> (leaves: [StoredLeaf], files: [StoredFile]) {
     let entries = try await OCDBTReader(opening: folder, limits: limits).entries()
     var files = Files()
-    var tensors: [(spec: TensorSpec, layout: Layout)] = []
-    tensors.reserveCapacity(leaves.count)
+    var result: [StoredLeaf] = []
+    result.reserveCapacity(leaves.count)
     var chunkTotal = 0
     for leaf in leaves {
       let prefix = Array(Self.prefix(leaf.name).utf8)
@@ -147,7 +158,13 @@ struct OrbaxArrays {
         }
         bytes = try await folder.source(at: reference.file.path).read(reference.range)
       }
-      let array = try array(bytes, file: file, leaf: leaf.path)
+      let array: ZarrArray
+      switch try described(bytes, file: file, leaf: leaf.path) {
+      case .array(let described): array = described
+      case .unsupported(let unsupported):
+        result.append(.unsupported(unsupported))
+        continue
+      }
       var found: [(number: Int, place: ChunkLocation)] = []
       for entry in own {
         guard let number = array.index(ofKey: entry.key.dropFirst(prefix.count)) else { continue }
@@ -158,19 +175,20 @@ struct OrbaxArrays {
             (number, .file(StoredChunk(file: files.number(of: reference.file.path), range: reference.range))))
         }
       }
-      tensors.append((array.spec, try layout(array, found, leaf: leaf.path, chunkTotal: &chunkTotal)))
+      let layout = try layout(array, found, leaf: leaf.path, chunkTotal: &chunkTotal)
+      result.append(.tensor(array.spec, layout, name: leaf.name))
     }
-    return (tensors, try await files.finished(in: folder))
+    return (result, try await files.finished(in: folder))
   }
 
   // MARK: Folders
 
   private func inFolders(
     _ leaves: [(path: TreePath, name: String)]
-  ) async throws(GraftError) -> (tensors: [(spec: TensorSpec, layout: Layout)], files: [StoredFile]) {
-    var found = [(array: ZarrArray, stored: [ZarrFolder.Stored])?](repeating: nil, count: leaves.count)
+  ) async throws(GraftError) -> (leaves: [StoredLeaf], files: [StoredFile]) {
+    var found = [(array: Described, stored: [ZarrFolder.Stored])?](repeating: nil, count: leaves.count)
     let failure: GraftError? = await withTaskGroup(
-      of: Result<(Int, ZarrArray, [ZarrFolder.Stored]), GraftError>.self
+      of: Result<(Int, Described, [ZarrFolder.Stored]), GraftError>.self
     ) { group in
       var next = 0
       func add() {
@@ -200,10 +218,15 @@ struct OrbaxArrays {
     }
     if let failure { throw failure }
     var files = Files()
-    var tensors: [(spec: TensorSpec, layout: Layout)] = []
+    var result: [StoredLeaf] = []
+    result.reserveCapacity(leaves.count)
     var chunkTotal = 0
     for (leaf, found) in zip(leaves, found) {
-      guard let (array, stored) = found else { throw absent(leaf) }
+      guard let (described, stored) = found else { throw absent(leaf) }
+      guard case .array(let array) = described else {
+        if case .unsupported(let unsupported) = described { result.append(.unsupported(unsupported)) }
+        continue
+      }
       let places = stored.map { chunk in
         (
           number: chunk.number,
@@ -212,14 +235,15 @@ struct OrbaxArrays {
               file: files.number(of: chunk.path), range: ByteRange(offset: 0, count: chunk.byteCount)))
         )
       }
-      tensors.append((array.spec, try layout(array, places, leaf: leaf.path, chunkTotal: &chunkTotal)))
+      let layout = try layout(array, places, leaf: leaf.path, chunkTotal: &chunkTotal)
+      result.append(.tensor(array.spec, layout, name: leaf.name))
     }
-    return (tensors, try await files.finished(in: folder))
+    return (result, try await files.finished(in: folder))
   }
 
   private func inFolder(
     _ leaf: (path: TreePath, name: String)
-  ) async throws(GraftError) -> (ZarrArray, [ZarrFolder.Stored]) {
+  ) async throws(GraftError) -> (Described, [ZarrFolder.Stored]) {
     guard leaf.name.isEmpty || OCDBTFileTable.staysInside(leaf.name) else {
       throw GraftError(
         .corrupt, "the leaf's name leads out of the checkpoint", leaf: leaf.path, file: folder.name,
@@ -227,9 +251,10 @@ struct OrbaxArrays {
     }
     let path = Self.prefix(leaf.name) + metadataName
     guard let bytes = try await folder.metadata(at: path, limits: limits) else { throw absent(leaf) }
-    let array = try array(bytes, file: folder.name(of: path), leaf: leaf.path)
+    let described = try described(bytes, file: folder.name(of: path), leaf: leaf.path)
+    guard case .array(let array) = described else { return (described, []) }
     do throws(GraftError) {
-      return (array, try await ZarrFolder.stored(array, in: folder, at: leaf.name))
+      return (described, try await ZarrFolder.stored(array, in: folder, at: leaf.name))
     } catch {
       throw error.adding(leaf.path)
     }

@@ -52,10 +52,11 @@ package enum OrbaxFormat: CheckpointFormat {
     if folder.name.split(separator: "/").last?.contains(temporaryMark) == true {
       throw unfinished(folder.name)
     }
-    let names = Set(entries.map(\.name))
+    // By their bytes, like all names here: as strings, a Kelvin sign would be a K.
+    let names = Set(entries.map { Key($0.name) })
     let isCheckpoint =
       !names.isDisjoint(with: [
-        OrbaxTreeMetadata.fileName, checkpointMetadata, indicator, OCDBTManifest.fileName,
+        Key(OrbaxTreeMetadata.fileName), Key(checkpointMetadata), Key(indicator), Key(OCDBTManifest.fileName),
       ])
       || entries.contains { usualCheckpointables.contains($0.name) && $0.kind != .regular }
     if isCheckpoint {
@@ -64,7 +65,7 @@ package enum OrbaxFormat: CheckpointFormat {
           .invalidArgument, "this is one checkpoint, not a folder of steps", file: folder.name,
           found: "a request for the step \(TreePath.printable(step))", remedy: "leave the step out")
       }
-      return try await checkpoint(folder, entries, metadata: [], options: options)
+      return try await checkpoint(folder, entries, about: OrbaxAbout(), options: options)
     }
     return try await step(in: folder, entries, options: options)
   }
@@ -76,12 +77,12 @@ package enum OrbaxFormat: CheckpointFormat {
   ) async throws(GraftError) -> Catalog {
     let folders = entries.filter { $0.kind != .regular }
     let steps = folders.compactMap { OrbaxStep($0.name) }.sorted {
-      ($0.number, $0.name) < ($1.number, $1.name)
+      ($0.number, Key($0.name)) < ($1.number, Key($1.name))
     }
     let chosen: OrbaxStep?
     if let wanted = options.step {
       // A number may be written with zeros in front, and the folder with a prefix.
-      chosen = steps.last { $0.name == wanted } ?? steps.last { Int(wanted) == $0.number }
+      chosen = steps.last { Key($0.name) == Key(wanted) } ?? steps.last { Int(wanted) == $0.number }
       guard chosen != nil else {
         if let temporary = folders.first(where: { $0.name.hasPrefix(wanted + temporaryMark) }) {
           throw unfinished(folder.name(of: temporary.name))
@@ -103,8 +104,9 @@ package enum OrbaxFormat: CheckpointFormat {
     }
     let inner = SubFolder(folder, chosen.name)
     let innerEntries = try await inner.entries(in: "")
-    let metadata = [(key: "step", value: String(chosen.number))]
-    return try await checkpoint(inner, innerEntries, metadata: metadata, options: options)
+    var about = OrbaxAbout()
+    about.add(String(chosen.number), "step")
+    return try await checkpoint(inner, innerEntries, about: about, options: options)
   }
 
   private static func unfinished(_ path: String) -> GraftError {
@@ -122,72 +124,74 @@ package enum OrbaxFormat: CheckpointFormat {
   // MARK: One checkpoint
 
   private static func checkpoint(
-    _ folder: any SourceFolder, _ entries: [FolderEntry], metadata: [(key: String, value: String)],
-    options: OpenOptions
+    _ folder: any SourceFolder, _ entries: [FolderEntry], about: OrbaxAbout, options: OpenOptions
   ) async throws(GraftError) -> Catalog {
-    var metadata = metadata
-    let names = Set(entries.map(\.name))
+    var about = about
+    let names = Set(entries.map { Key($0.name) })
     if let bytes = try await folder.metadata(at: checkpointMetadata, limits: options.limits) {
       let file = folder.name(of: checkpointMetadata)
-      let about = try OrbaxCheckpointMetadata(bytes, file: file, limits: options.limits)
-      if about.isUncommitted && !names.contains(commitMarker) {
+      let metadata = try OrbaxCheckpointMetadata(bytes, file: file, limits: options.limits)
+      if metadata.isUncommitted && !names.contains(Key(commitMarker)) {
         throw GraftError(
           .notACheckpoint,
           "the checkpoint was not finished: it has no time of commitment and no \(commitMarker)",
           file: folder.name, remedy: "wait until the save is done, or open another step")
       }
-      metadata += about.texts
+      metadata.describe(in: &about)
     }
-    if names.contains(OrbaxTreeMetadata.fileName) && options.checkpointable == nil {
-      return try await OrbaxTreeReader(folder: folder, limits: options.limits).catalog(metadata: metadata)
+    if names.contains(Key(OrbaxTreeMetadata.fileName)) && options.checkpointable == nil {
+      return try await OrbaxTreeReader(folder: folder, limits: options.limits).catalog(about)
     }
 
-    // Its parts: folders of their own, each a saved tree or JSON.
-    var trees: [String] = []
-    var parts: [String] = []
-    for entry in entries where entry.kind != .regular && !entry.name.contains(temporaryMark) {
-      let inside = [OrbaxTreeMetadata.fileName, OrbaxJSON.fileName].map { entry.name + "/" + $0 }
-      let counts = try await folder.byteCounts(of: inside)
-      if counts[0] != nil { trees.append(entry.name) }
-      if counts[0] != nil || counts[1] != nil { parts.append(entry.name) }
+    let parts = try await OrbaxPart.all(in: folder, entries)
+    let chosen = try chosenPart(of: parts, in: folder, names: names, options: options)
+    about.add(chosen.name, "checkpointable")
+    about.add(parts.map(\.name).joined(separator: ", "), "checkpointables")
+    // Together they are metadata, and so is the limit for all of them.
+    var limits = options.limits
+    for part in parts {
+      guard let json = try await part.json(in: folder, limits: limits) else { continue }
+      limits.metadataByteCount -= json.utf8.count
+      about.add(json, part.name)
     }
-    let chosen: String
+    guard chosen.isTree else { return about.catalog(files: [], tree: .dictionary([])) }
+    return try await OrbaxTreeReader(folder: SubFolder(folder, chosen.name), limits: options.limits)
+      .catalog(about)
+  }
+
+  /// The part that was asked for, else the one of a usual name, else the only one that is a tree.
+  private static func chosenPart(
+    of parts: [OrbaxPart], in folder: any SourceFolder, names: Set<Key>, options: OpenOptions
+  ) throws(GraftError) -> OrbaxPart {
     if let wanted = options.checkpointable {
-      guard parts.contains(wanted) else {
-        throw GraftError(
-          .notFound, "the checkpoint has no part named \(TreePath.printable(wanted))", file: folder.name,
-          expected: list(parts), remedy: NearName.suggestion(for: wanted, among: parts))
-      }
-      chosen = wanted
-    } else if let usual = usualCheckpointables.first(where: trees.contains) {
-      chosen = usual
-    } else if trees.count == 1, let only = trees.first {
-      chosen = only
-    } else if trees.isEmpty {
-      let old =
-        names.contains("checkpoint") ? "a file named checkpoint, as flax and Orbax wrote before 2023" : nil
+      if let part = parts.first(where: { Key($0.name) == Key(wanted) }) { return part }
+      // A part that is made of others goes by its own name where only one of those is a tree.
+      let inner = parts.filter { $0.isTree && $0.name.utf8.starts(with: (wanted + "/").utf8) }
+      if inner.count == 1, let part = inner.first { return part }
       throw GraftError(
-        names.contains("checkpoint") ? .unsupported : .notACheckpoint,
+        .notFound, "the checkpoint has no part named \(TreePath.printable(wanted))", file: folder.name,
+        expected: list(parts.map(\.name)),
+        remedy: NearName.suggestion(for: wanted, among: parts.map(\.name)))
+    }
+    let trees = parts.filter(\.isTree)
+    for usual in usualCheckpointables {
+      if let part = trees.first(where: { Key($0.name) == Key(usual) }) { return part }
+    }
+    if trees.count == 1, let only = trees.first { return only }
+    if trees.isEmpty {
+      let isOld = names.contains(Key("checkpoint"))
+      throw GraftError(
+        isOld ? .unsupported : .notACheckpoint,
         "the checkpoint has no saved tree that Graft reads", file: folder.name,
-        expected: "\(OrbaxTreeMetadata.fileName) in the folder or in one below it", found: old ?? list(parts),
-        remedy: old == nil ? nil : "load it with Orbax and save it again")
-    } else {
-      throw GraftError(
-        .invalidArgument, "the checkpoint has several parts, and none has a usual name", file: folder.name,
-        expected: list(trees), remedy: "say which one with --checkpointable")
+        expected: "\(OrbaxTreeMetadata.fileName) in the folder or in one below it",
+        found: isOld
+          ? "a file named checkpoint, as flax and Orbax wrote before 2023" : list(parts.map(\.name)),
+        remedy: isOld ? "load it with Orbax and save it again" : nil)
     }
-    metadata.append((key: "checkpointable", value: chosen))
-    metadata.append((key: "checkpointables", value: parts.joined(separator: ", ")))
-    for part in parts where !trees.contains(part) {
-      if let json = try await OrbaxJSON.text(in: folder, at: part, limits: options.limits) {
-        metadata.append((key: part, value: json))
-      }
-    }
-    guard trees.contains(chosen) else {
-      return Catalog(format: name, files: [], tree: .dictionary([]), metadata: metadata)
-    }
-    return try await OrbaxTreeReader(folder: SubFolder(folder, chosen), limits: options.limits)
-      .catalog(metadata: metadata)
+    throw GraftError(
+      .invalidArgument, "the checkpoint has several parts, and none has a usual name", file: folder.name,
+      expected: list(trees.map(\.name)),
+      remedy: "say which one with --checkpointable in the tool, or checkpointable: in the library")
   }
 }
 

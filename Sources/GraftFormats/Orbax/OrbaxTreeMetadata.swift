@@ -16,6 +16,8 @@ package struct OrbaxTreeMetadata: Sendable {
     case string(name: String)
     /// A container without children, or nothing at all.
     case empty(NodeKind)
+    /// A kind of leaf that nobody here knows, under this name.
+    case unknown(type: String, name: String)
   }
 
   /// The tree.
@@ -28,8 +30,8 @@ package struct OrbaxTreeMetadata: Sendable {
   package var usesZarr3: Bool
   /// Whether chunks are stored even if all their elements are the fill value, so that an absent one is lost.
   package var storesFillValues: Bool
-  /// What the user added, as JSON text; nil for nothing.
-  package var customMetadata: String?
+  /// What the user added; nil for nothing.
+  package var customMetadata: JSONValue?
 
   /// The name of the file.
   package static let fileName = "_METADATA"
@@ -37,8 +39,7 @@ package struct OrbaxTreeMetadata: Sendable {
   /// Parses the file.
   ///
   /// - Parameter file: what errors call it.
-  /// - Throws: `corrupt`; `collision` where two leaves have one name or one place; `unsupported` for a kind of leaf that
-  ///   nobody knows; `limitExceeded`.
+  /// - Throws: `corrupt`; `collision` where two leaves have one name or one place; `limitExceeded`.
   package init(_ bytes: [UInt8], file: String, limits: Limits = Limits()) throws(GraftError) {
     let root: JSONValue
     do throws(JSONError) {
@@ -80,9 +81,7 @@ package struct OrbaxTreeMetadata: Sendable {
     usesOCDBT = root["use_ocdbt"]?.truth
     usesZarr3 = root["use_zarr3"]?.truth ?? false
     storesFillValues = root["store_array_data_equal_to_fill_value"]?.truth ?? false
-    if let custom = root["custom_metadata"], custom.kind != .null {
-      customMetadata = String(decoding: custom.encoded(), as: UTF8.self)
-    }
+    if let custom = root["custom_metadata"], custom.kind != .null { customMetadata = custom }
   }
 
   static func invalid(_ what: String, leaf: TreePath? = nil, file: String) -> GraftError {
@@ -130,10 +129,7 @@ package struct OrbaxTreeMetadata: Sendable {
     case "List": return (keys, .empty(.list))
     case "Tuple": return (keys, .empty(.tuple))
     case "NamedTuple": return (keys, .empty(.namedTuple))
-    default:
-      throw GraftError(
-        .unsupported, "leaves of the type \(TreePath.printable(type)) are not supported",
-        leaf: TreePath(keys.map(\.key)), file: file, expected: "an array, scalar or string")
+    default: return (keys, .unknown(type: type, name: name))
     }
   }
 }
@@ -142,7 +138,7 @@ extension OrbaxTreeMetadata.Value {
   /// The name that the leaf is stored under.
   package var name: String? {
     switch self {
-    case .array(let name), .string(let name): name
+    case .array(let name), .string(let name), .unknown(_, let name): name
     case .empty: nil
     }
   }
@@ -212,7 +208,7 @@ private final class OrbaxBranch {
     if keys.isEmpty { return own.map(Self.leaf) ?? .dictionary([]) }
     switch own {
     case nil, .empty?: break
-    case .array?, .string?: throw collision(path, file)
+    case .array?, .string?, .unknown?: throw collision(path, file)
     }
     func child(_ key: Key) throws(GraftError) -> Tree<OrbaxTreeMetadata.Value> {
       switch children[key] {

@@ -7,8 +7,8 @@ struct OrbaxTreeReader {
 
   /// The catalog of the tree.
   ///
-  /// - Parameter metadata: what is known about the checkpoint around it.
-  func catalog(metadata: [(key: String, value: String)]) async throws(GraftError) -> Catalog {
+  /// - Parameter about: what is known about the checkpoint around it.
+  func catalog(_ about: OrbaxAbout) async throws(GraftError) -> Catalog {
     let file = folder.name(of: OrbaxTreeMetadata.fileName)
     guard let bytes = try await folder.metadata(at: OrbaxTreeMetadata.fileName, limits: limits) else {
       throw GraftError(
@@ -16,8 +16,11 @@ struct OrbaxTreeReader {
         remedy: "the checkpoint is incomplete, or was written by an Orbax from before 2023")
     }
     let saved = try OrbaxTreeMetadata(bytes, file: file, limits: limits)
-    var metadata = metadata
-    if let custom = saved.customMetadata { metadata.append((key: "tree_custom_metadata", value: custom)) }
+    var about = about
+    if let custom = saved.customMetadata {
+      about.add(String(decoding: custom.encoded(), as: UTF8.self), "tree_custom_metadata")
+      about.addUsers(custom)
+    }
 
     var arrays: [(path: TreePath, name: String)] = []
     var needsStrings = false
@@ -25,20 +28,20 @@ struct OrbaxTreeReader {
       switch value {
       case .array(let name): arrays.append((path, name))
       case .string: needsStrings = true
-      case .empty: break
+      case .empty, .unknown: break
       }
     }
     let strings = needsStrings ? try await strings() : [:]
-    let (tensors, files) =
+    let (leaves, files) =
       arrays.isEmpty
-      ? ([], []) : try await OrbaxArrays(folder: folder, metadata: saved, limits: limits).tensors(arrays)
+      ? ([], []) : try await OrbaxArrays(folder: folder, metadata: saved, limits: limits).leaves(arrays)
 
     var next = 0
     let tree: Tree<StoredLeaf> = try saved.tree.mapLeaves { path, value throws(GraftError) in
       switch value {
-      case .array(let name):
+      case .array:
         defer { next += 1 }
-        return .leaf(.tensor(tensors[next].spec, tensors[next].layout, name: name))
+        return .leaf(leaves[next])
       case .string(let name):
         guard let text = strings[Key(name)] else {
           throw GraftError(
@@ -47,10 +50,16 @@ struct OrbaxTreeReader {
             remedy: "the checkpoint is incomplete: copy or download it again")
         }
         return .leaf(.string(text))
+      case .unknown(let type, _):
+        return .leaf(
+          .unsupported(
+            UnsupportedLeaf(
+              reason: "leaves of the type \(TreePath.printable(type)) are not supported", file: file,
+              remedy: "load the checkpoint with Orbax and save the leaf as an array, scalar or string")))
       case .empty: return .empty
       }
     }
-    var catalog = Catalog(format: OrbaxFormat.name, files: files, tree: tree, metadata: metadata)
+    var catalog = about.catalog(files: files, tree: tree)
     catalog.leafMetadata = try await leafMetadata(of: arrays)
     return catalog
   }
@@ -121,52 +130,5 @@ struct OrbaxTreeReader {
       }
     }
     return String(decoding: text, as: UTF8.self)
-  }
-}
-
-/// `_CHECKPOINT_METADATA`: when a checkpoint was saved, and what the user added.
-struct OrbaxCheckpointMetadata {
-  /// Whether saving began and did not end.
-  let isUncommitted: Bool
-  /// What it says, as text by key.
-  let texts: [(key: String, value: String)]
-
-  init(_ bytes: [UInt8], file: String, limits: Limits) throws(GraftError) {
-    let root: JSONValue
-    do throws(JSONError) {
-      root = try JSONValue(parsing: bytes, nestingLimit: limits.nestingDepth, acceptsNonFinite: true)
-    } catch {
-      throw error.graftError(in: "the checkpoint's metadata", file: file)
-    }
-    guard root.members != nil else {
-      throw JSONError(.wrongKind(expected: JSONKind.object.rawValue, found: root.kind), at: 0)
-        .graftError(in: "the checkpoint's metadata", file: file)
-    }
-    isUncommitted =
-      root["init_timestamp_nsecs"]?.integer != nil && root["commit_timestamp_nsecs"]?.integer == nil
-    var texts: [(key: String, value: String)] = []
-    for key in ["init_timestamp_nsecs", "commit_timestamp_nsecs"] {
-      if let time = root[key]?.integer { texts.append((key, String(time))) }
-    }
-    for key in ["custom_metadata", "metrics"] {
-      if let value = root[key], let members = value.members, !members.isEmpty {
-        texts.append((key, String(decoding: value.encoded(), as: UTF8.self)))
-      }
-    }
-    self.texts = texts
-  }
-}
-
-/// Parts of a checkpoint that are JSON rather than trees.
-enum OrbaxJSON {
-  /// What Orbax's handler of JSON calls its file.
-  static let fileName = "metadata"
-
-  static func text(in folder: any SourceFolder, at part: String, limits: Limits) async throws(GraftError)
-    -> String?
-  {
-    try await folder.metadata(at: part + "/" + fileName, limits: limits).map {
-      String(decoding: $0, as: UTF8.self)
-    }
   }
 }

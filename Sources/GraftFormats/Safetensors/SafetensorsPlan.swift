@@ -284,7 +284,9 @@ private struct PlannedTensor {
       throw GraftError(
         .collision,
         "the key \(SafetensorsFaults.quoted(key.string)) has a dot, at which names are split when they are read",
-        leaf: path, remedy: "rename the key, or keep names whole")
+        leaf: path,
+        remedy:
+          "keep names whole, with --flat in the tool or flat: true in the library, or leave the leaf out")
     }
     let name = SafetensorsNaming.name(of: path)
     guard name != "__metadata__" else {

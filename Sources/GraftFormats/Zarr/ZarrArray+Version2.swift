@@ -55,7 +55,7 @@ extension ZarrArray {
 
   private static func dtype(version2 value: JSONValue?, _ json: ZarrMetadata) throws(GraftError) -> DType {
     guard let name = value?.text else {
-      if value?.kind == .array { throw json.unsupported("a structured dtype") }
+      if value?.kind == .array { throw json.unsupportedDType("a structured dtype") }
       throw json.invalid("dtype", expected: "a string")
     }
     // NumPy's spelling has byte order, kind and bytes; ml_dtypes' types go by their names.
@@ -79,7 +79,7 @@ extension ZarrArray {
         throw json.unsupported("the big-endian dtype \(TreePath.printable(name))")
       }
       guard let dtype = json.dtype(named: name) else {
-        throw json.unsupported("the dtype \(TreePath.printable(name))")
+        throw json.unsupportedDType("the dtype \(TreePath.printable(name))")
       }
       return dtype
     }

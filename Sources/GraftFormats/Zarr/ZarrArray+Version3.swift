@@ -12,7 +12,7 @@ extension ZarrArray {
 
     let (typeName, _) = try Self.named(json.root["data_type"], "data_type", json)
     guard let dtype = json.dtype(named: typeName) else {
-      throw json.unsupported("the dtype \(TreePath.printable(typeName))")
+      throw json.unsupportedDType("the dtype \(TreePath.printable(typeName))")
     }
     let shape = try json.extents(json.root["shape"], "shape", minimum: 0)
 

@@ -49,6 +49,26 @@ package struct ZarrArray: Hashable, Sendable {
   }
 }
 
+extension ZarrArray {
+  /// What can be said of an array whose metadata was refused with an error of code `unsupported`.
+  package static func unsupported(
+    _ bytes: [UInt8], because error: GraftError, limits: Limits = Limits()
+  ) -> UnsupportedLeaf {
+    var leaf = UnsupportedLeaf(reason: error.message, file: error.file, remedy: error.remedy)
+    // It was parsed when it was refused; what it says of itself is shown where it is of the usual form.
+    guard
+      let root = try? JSONValue(parsing: bytes, nestingLimit: limits.nestingDepth, acceptsNonFinite: true)
+    else { return leaf }
+    let type = root["zarr_format"]?.integer == 2 ? root["dtype"] : root["data_type"]
+    leaf.dtypeName = type?.text ?? type?["name"]?.text
+    if let extents = root["shape"]?.elements, extents.count <= limits.rank {
+      let integers = extents.compactMap(\.integer)
+      if integers.count == extents.count { leaf.shape = Shape(checked: integers) }
+    }
+    return leaf
+  }
+}
+
 // MARK: - Keys
 
 extension ZarrArray {

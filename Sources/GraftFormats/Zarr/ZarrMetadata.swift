@@ -30,8 +30,14 @@ struct ZarrMetadata {
     GraftError(
       .unsupported, "\(what) is not supported", file: file,
       remedy:
-        "write the checkpoint again row-major and little-endian, with the codecs bytes, zstd, blosc or crc32c"
+        "write the array again row-major and little-endian, with the codecs bytes, zstd, blosc or crc32c"
     )
+  }
+
+  func unsupportedDType(_ what: String) -> GraftError {
+    GraftError(
+      .unsupported, "\(what) is not supported", file: file,
+      remedy: "save the array as another dtype, for example int8 or float32")
   }
 
   /// Extents of an axis each: integers from `minimum` up.
