@@ -7,7 +7,6 @@
 
 internal import GraftCodec
 package import GraftCore
-internal import GraftIO
 
 extension Shards {
   /// How many chunks one shard holds; nil when that overflows.
@@ -153,70 +152,20 @@ extension Catalog {
     var chunkCount: Int
   }
 
-  /// How many indices one thread reads in a row, and how many threads do so at once.
-  private static let indicesPerTurn = 256
-  private static let turnLimit = 8
-
-  /// The bytes of the indices, in the order of the jobs; read file by file in the order of offsets.
+  /// The bytes of the indices, in the order of the jobs.
   private func read(_ jobs: [ShardJob]) async throws(GraftError) -> [[UInt8]] {
     var result = [[UInt8]](repeating: [], count: jobs.count)
-    // What is in files: the number of the job, the file, and the range there.
-    var wanted: [(job: Int, file: Int, range: ByteRange)] = []
+    var wanted: [ShardIndexReads.Wanted] = []
     for (number, job) in jobs.enumerated() {
       switch job.place {
       case .inline(let shard): result[number] = Array(shard[job.range.offset..<job.range.end])
       case .file(let shard):
         let range = ByteRange(offset: shard.range.offset + job.range.offset, count: job.range.count)
-        wanted.append((number, shard.file, range))
+        wanted.append(ShardIndexReads.Wanted(number: number, file: shard.file, range: range))
       case .absent: break
       }
     }
-    wanted.sort { ($0.file, $0.range.offset) < ($1.file, $1.range.offset) }
-    var turns: [ArraySlice<(job: Int, file: Int, range: ByteRange)>] = []
-    var start = 0
-    while start < wanted.count {
-      var end = start
-      while end < wanted.count, end - start < Self.indicesPerTurn, wanted[end].file == wanted[start].file {
-        end += 1
-      }
-      turns.append(wanted[start..<end])
-      start = end
-    }
-    let failure: GraftError? = await withTaskGroup(
-      of: Result<[(Int, [UInt8])], GraftError>.self
-    ) { group in
-      var pending = turns.makeIterator()
-      func add() {
-        guard let turn = pending.next(), let first = turn.first else { return }
-        let path = files[first.file].path
-        let ranges = turn.map { ($0.job, $0.range) }
-        group.addTask {
-          do throws(GraftError) {
-            return .success(
-              try await BlockingThreads.shared.run { () throws(GraftError) in
-                let file = try File(opening: path)
-                var read: [(Int, [UInt8])] = []
-                for (number, range) in ranges { read.append((number, try file.readFully(range))) }
-                return read
-              })
-          } catch {
-            return .failure(error)
-          }
-        }
-      }
-      for _ in 0..<Self.turnLimit { add() }
-      while let turn = await group.next() {
-        switch turn {
-        case .success(let read): for (number, bytes) in read { result[number] = bytes }
-        case .failure(let error):
-          group.cancelAll()
-          return error
-        }
-        add()
-      }
-      return nil
-    }
-    if let failure { throw failure }
+    try await ShardIndexReads(wanted).read(from: files) { number, bytes in result[number] = bytes }
     return result
   }
 }
