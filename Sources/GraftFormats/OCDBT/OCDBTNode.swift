@@ -54,6 +54,14 @@ package struct OCDBTNode: Hashable, Sendable {
   /// What it holds; never empty.
   package var content: Content
 
+  /// How many entries or children it has.
+  package var count: Int {
+    switch content {
+    case .entries(let entries): entries.count
+    case .children(let children): children.count
+    }
+  }
+
   /// The bytes of the keys and the inline values.
   package var contentByteCount: Int {
     switch content {
@@ -91,8 +99,14 @@ package struct OCDBTNode: Hashable, Sendable {
     }
     let table = try OCDBTFileTable(&reader, base: base, byteCountLimit: limit)
     let count = try reader.count(
-      "entries", limit: Self.entryCountLimit, minimumByteCount: height == 0 ? 3 : 8)
+      "entries", limit: Self.entryCountLimit,
+      minimumByteCount: height == 0 ? 3 : 8)
     guard count > 0 else { throw OCDBTFailure(.noEntries("entries"), at: reader.offset) }
+    // What was decompressed may claim far more than the file paid for.
+    let affordable = OCDBTReader.entryCountLimit(storedByteCount: bytes.count)
+    guard count <= affordable else {
+      throw OCDBTFailure(.tooMany("entries", claimed: UInt64(count), limit: affordable), at: reader.offset)
+    }
 
     var prefixes = [0]
     prefixes.reserveCapacity(count)

@@ -24,6 +24,17 @@ package struct OCDBTReader: Sendable {
   /// The most keys that a database may have, so that subtrees that occur over and over cannot multiply without end.
   package static let entryCountLimit = 1 << 24
 
+  /// What a place takes beside its bytes: an object of the heap, and its share of a set.
+  private static let placeOverheadByteCount = 64
+
+  /// The most keys of nodes that take so many bytes in their files.
+  ///
+  /// Keys of real databases take four bytes and more, compressed, as the offsets and lengths of their values differ. A file that
+  /// is made to decompress to as many as possible, or to be visited over and over, has thousands in a byte.
+  package static func entryCountLimit(storedByteCount: Int) -> Int {
+    min(entryCountLimit, 1 << 17 + 4 * min(storedByteCount, entryCountLimit))
+  }
+
   /// Opens the database in a folder.
   ///
   /// - Throws: `notFound` when there is no manifest, `corrupt` when it is damaged.
@@ -96,7 +107,7 @@ package struct OCDBTReader: Sendable {
             guard Self.mayHold(prefix, from: path + child.key, upTo: next) else { continue }
             let place = path + child.key.prefix(child.prefixByteCount)
             if below[child.node, default: []].insert(place).inserted {
-              placeByteCount += place.count + MemoryLayout<[UInt8]>.size
+              placeByteCount += place.count + Self.placeOverheadByteCount
             }
           }
           guard placeByteCount <= limits.metadataByteCount else { throw tooMany() }
@@ -106,7 +117,10 @@ package struct OCDBTReader: Sendable {
       level = Set(below.keys)
       height -= 1
     }
-    var collector = Collector(nodes: nodes, prefix: prefix, byteCountLimit: limits.metadataByteCount)
+    let storedByteCount = nodes.keys.reduce(0) { $0 + $1.range.count }
+    var collector = Collector(
+      nodes: nodes, prefix: prefix, byteCountLimit: limits.metadataByteCount,
+      entryCountLimit: Self.entryCountLimit(storedByteCount: storedByteCount))
     do throws(Collector.Failure) {
       try collector.visit(root, path: [], lowest: [], isLast: true, next: [])
     } catch {
@@ -130,7 +144,8 @@ package struct OCDBTReader: Sendable {
   private func tooMany() -> GraftError {
     GraftError(
       .limitExceeded, "the OCDBT database has too many keys", file: folder.name,
-      expected: "at most \(Self.entryCountLimit) keys of \(limits.metadataByteCount) bytes in all",
+      expected:
+        "at most \(limits.metadataByteCount) bytes of keys, four keys in a byte of the file and \(Self.entryCountLimit) in all",
       remedy: "raise Limits.metadataByteCount if the checkpoint is trusted")
   }
 
@@ -149,6 +164,8 @@ package struct OCDBTReader: Sendable {
       of: Result<[(OCDBTReference, OCDBTNode)], GraftError>.self
     ) { group in
       var byteCount = nodes.values.reduce(0) { $0 + $1.contentByteCount }
+      var entryCount = nodes.values.reduce(0) { $0 + $1.count }
+      var storedByteCount = nodes.keys.reduce(0) { $0 + $1.range.count }
       var pending = groups.makeIterator()
       for _ in 0..<Self.concurrencyLimit {
         guard let references = pending.next() else { break }
@@ -160,8 +177,12 @@ package struct OCDBTReader: Sendable {
           for (reference, node) in parsed {
             nodes[reference] = node
             byteCount += node.contentByteCount
+            entryCount += node.count
+            storedByteCount += reference.range.count
           }
-          guard byteCount <= limits.metadataByteCount else {
+          guard byteCount <= limits.metadataByteCount,
+            entryCount <= Self.entryCountLimit(storedByteCount: storedByteCount)
+          else {
             group.cancelAll()
             return tooMany()
           }
@@ -181,6 +202,8 @@ package struct OCDBTReader: Sendable {
   ) async -> Result<[(OCDBTReference, OCDBTNode)], GraftError> {
     var result: [(OCDBTReference, OCDBTNode)] = []
     var byteCount = 0
+    var entryCount = 0
+    var storedByteCount = 0
     var source: (path: String, source: any ByteSource)?
     do throws(GraftError) {
       for reference in references {
@@ -199,13 +222,17 @@ package struct OCDBTReader: Sendable {
         do throws(OCDBTFailure) {
           let node = try OCDBTNode(bytes, base: reference.file.base, height: height, limits: limits)
           byteCount += node.contentByteCount
+          entryCount += node.count
+          storedByteCount += reference.range.count
           result.append((reference, node))
         } catch {
           throw error.graftError(
             in: "a node of the OCDBT database", file: source.name, range: reference.range)
         }
         // A small file can hold many nodes that decompress to large ones.
-        guard byteCount <= limits.metadataByteCount else { throw tooMany() }
+        guard byteCount <= limits.metadataByteCount,
+          entryCount <= Self.entryCountLimit(storedByteCount: storedByteCount)
+        else { throw tooMany() }
       }
     } catch {
       return .failure(error)
@@ -220,6 +247,7 @@ package struct OCDBTReader: Sendable {
     let nodes: [OCDBTReference: OCDBTNode]
     let prefix: [UInt8]
     let byteCountLimit: Int
+    let entryCountLimit: Int
     var entries: [Entry] = []
     var byteCount = 0
 
@@ -250,7 +278,7 @@ package struct OCDBTReader: Sendable {
           isFirst = false
           guard key.starts(with: prefix) else { continue }
           byteCount += key.count
-          guard byteCount <= byteCountLimit, entries.count < OCDBTReader.entryCountLimit else {
+          guard byteCount <= byteCountLimit, entries.count < entryCountLimit else {
             throw .tooMany
           }
           entries.append(Entry(key: key, value: entry.value))

@@ -7,10 +7,13 @@ struct OrbaxAbout {
   /// What users added, as text by key; no key twice.
   private(set) var userTexts: [(key: String, value: String)] = []
 
+  private var taken: Set<Key> = []
+
   /// Adds something under a key; where that is taken, by the same key in `checkpointables/`.
   mutating func add(_ text: String, _ key: String) {
-    let isTaken = texts.contains { Key($0.key) == Key(key) }
-    texts.append((key: isTaken ? "checkpointables/" + key : key, value: text))
+    let free = taken.insert(Key(key)).inserted ? key : "checkpointables/" + key
+    taken.insert(Key(free))
+    texts.append((key: free, value: text))
   }
 
   /// Adds what users added: the members of an object each by itself, texts as they are and the rest as JSON.

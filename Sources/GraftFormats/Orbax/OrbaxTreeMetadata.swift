@@ -277,12 +277,11 @@ extension Tree where Leaf == OrbaxTreeMetadata.Value {
         return .tuple(zip(own, entries).map { $0.value.enriched(by: $1) })
       default:
         guard kind == .dictionary, members.count == own.count else { return self }
+        var kinds: [Key: JSONValue] = [:]
+        for member in members { kinds[Key(member.key)] = member.value }
         return .dictionary(
           own.map { child in
-            (
-              key: child.key,
-              value: rich[child.key.string].map { child.value.enriched(by: $0) } ?? child.value
-            )
+            (key: child.key, value: kinds[child.key].map { child.value.enriched(by: $0) } ?? child.value)
           })
       }
     default: return self

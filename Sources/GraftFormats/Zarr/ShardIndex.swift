@@ -91,15 +91,20 @@ extension Catalog {
     for (number, (path, spec, layout)) in layouts.enumerated() {
       guard let shards = layout.shards else { continue }
       let inLeaf = Shape(checked: ZarrArray.grid(spec.shape, layout.chunkShape))?.checkedElementCount
+      // What an index lists beyond the array counts too: shards may be far larger than it, and their indices are read.
+      let shardCount = shards.places.lazy.filter { $0 != .absent }.count
       guard let inShard = shards.chunkCount(chunkShape: layout.chunkShape), let inLeaf,
-        inLeaf <= limits.chunkCount, inShard <= limits.chunkCount, chunkTotal + inLeaf <= limits.chunkCount
+        inLeaf <= limits.chunkCount, inShard <= limits.chunkCount, shardCount <= limits.chunkCount,
+        case let count = max(inLeaf, inShard.multipliedReportingOverflow(by: shardCount).partialValue),
+        !inShard.multipliedReportingOverflow(by: shardCount).overflow,
+        count <= limits.chunkCount - chunkTotal
       else {
         throw GraftError(
           .limitExceeded, "the checkpoint has too many chunks", leaf: path,
           expected: "at most \(limits.chunkCount)",
           remedy: "raise Limits.chunkCount if the checkpoint is trusted")
       }
-      chunkTotal += inLeaf
+      chunkTotal += count
       for (index, place) in shards.places.enumerated() where place != .absent {
         guard let range = shards.indexRange(shardByteCount: place.byteCount, chunkCount: inShard) else {
           throw GraftError(

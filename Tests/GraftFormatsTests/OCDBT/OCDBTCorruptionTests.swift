@@ -43,8 +43,27 @@ private func table(_ paths: [OCDBTBytes.Path], file: UInt64 = 0, offset: UInt64 
   }
 }
 
+/// A leaf that claims a million entries, and three bytes for each of them, in some hundred bytes of zstd.
+private var inflated: [UInt8] {
+  var head = OCDBTBytes()
+  head.raw([0, 0])
+  head.varint(1 << 20)
+  // The magic number, no size, a window of a mebibyte; then a block as it is, and blocks that are one byte over and over.
+  var frame: [UInt8] = [0x28, 0xB5, 0x2F, 0xFD, 0, 0x50]
+  func block(_ kind: Int, _ size: Int, _ content: [UInt8], isLast: Bool = false) {
+    let header = size << 3 | kind << 1 | (isLast ? 1 : 0)
+    frame += [UInt8(header & 0xFF), UInt8(header >> 8 & 0xFF), UInt8(header >> 16)] + content
+  }
+  block(0, head.bytes.count, head.bytes)
+  for number in 0..<25 { block(1, 128 << 10, [0], isLast: number == 24) }
+  return OCDBTBytes.envelope(OCDBTBytes.nodeMagic, compression: 1, frame)
+}
+
 struct OCDBTCorruptionTests {
   static let nodes: [Corruption] = [
+    Corruption(
+      "more entries than its bytes can pay for", inflated,
+      "it claims 1048576 entries, more than 131600 (at byte 5 of it)"),
     Corruption("nothing", [], "it ends inside the magic number (at byte 0 of it)"),
     Corruption(
       "another magic", OCDBTBytes.envelope(0xDEAD_BEEF, []),

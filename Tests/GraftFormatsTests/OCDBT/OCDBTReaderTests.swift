@@ -129,6 +129,29 @@ struct OCDBTReaderTests {
     await #expect { try await reader.entries() } throws: { ($0 as? GraftError)?.code == .limitExceeded }
   }
 
+  @Test func `keys are at most as many as the bytes of their nodes allow`() async throws {
+    // Three levels of a hundred children, all of a level the same node: a million keys in five kilobytes.
+    var file = OCDBTBytes.leaf([(0, "x")])
+    var previous = (offset: 0, count: file.count)
+    for height in 1...3 {
+      let node = OCDBTBytes.interior(
+        height: UInt8(height),
+        (10..<110).map { (String($0 + 100), 3, UInt64(previous.offset), UInt64(previous.count)) })
+      previous = (file.count, node.count)
+      file += node
+    }
+    let memory = MemoryFolder([
+      "manifest.ocdbt": OCDBTBytes.manifest(
+        rootHeight: 3, offset: UInt64(previous.offset), length: UInt64(previous.count)),
+      "d/0": file,
+    ])
+    let reader = try await OCDBTReader(opening: memory)
+    await #expect { try await reader.entries() } throws: { ($0 as? GraftError)?.code == .limitExceeded }
+    #expect(OCDBTReader.entryCountLimit(storedByteCount: file.count) < 200_000)
+    #expect(OCDBTReader.entryCountLimit(storedByteCount: 4_000_000) > 10_000_000)
+    #expect(OCDBTReader.entryCountLimit(storedByteCount: .max) == OCDBTReader.entryCountLimit)
+  }
+
   @Test(
     arguments: [
       ("a node of another height", [("a", 1, 0)], "height"),

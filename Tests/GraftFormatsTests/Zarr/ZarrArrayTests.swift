@@ -368,4 +368,18 @@ struct ShardIndexTests {
       ($0 as? GraftError)?.code == .limitExceeded
     }
   }
+
+  @Test func `what the indices of shards list beyond their arrays counts too`() async throws {
+    // One element in a shard with room for ninety, and that twice: within the limit only each by itself.
+    var large = layout(
+      [1] + OCDBTBytes.summed(index([(0, 1)] + [(UInt64, UInt64)](repeating: (.max, .max), count: 89))),
+      chunks: 90)
+    large.spec = TensorSpec(.uint8, [1])
+    var limits = Limits()
+    limits.chunkCount = 100
+    #expect(try await catalog.lookingIntoShards([large], limits: limits)[0].chunks == [.inline([1])])
+    await #expect { try await catalog.lookingIntoShards([large, large], limits: limits) } throws: {
+      ($0 as? GraftError)?.code == .limitExceeded
+    }
+  }
 }
