@@ -94,6 +94,12 @@ let package = Package(
     .target(
       name: "GraftTestSupport", dependencies: ["GraftCore"], path: "Tests/GraftTestSupport",
       swiftSettings: testSettings),
+    // Opens fixtures with something changed in them until something traps; scripts/fuzz runs it.
+    .executableTarget(
+      name: "graft-fuzz",
+      dependencies: ["Graft", "GraftFormats", "GraftCodec", "GraftCore", "GraftTestSupport"],
+      path: "Tests/Fuzz",
+      swiftSettings: testSettings),
     .testTarget(
       name: "GraftKernelsTests", dependencies: ["CGraftKernels", "GraftTestSupport"],
       swiftSettings: testSettings),
