@@ -28,6 +28,17 @@ struct Subject {
   /// Changes something, and gives the files that are no longer what they were.
   func change(_ random: inout SeededGenerator) throws -> Set<String> {
     var changed: Set<String> = []
+    // A tree that says that chunks of the fill value are not stored lets absent ones through, which would be an error at once.
+    if Int.random(in: 0..<3, using: &random) == 0 {
+      for name in mutable where name.hasSuffix("_METADATA") {
+        let text = String(decoding: files[name] ?? [], as: UTF8.self)
+        let lenient = text.replacing(#"fill_value": true"#, with: #"fill_value": false"#)
+        if lenient != text {
+          try write(Array(lenient.utf8), to: name)
+          changed.insert(name)
+        }
+      }
+    }
     for _ in 0..<Int.random(in: 1...2, using: &random) {
       let name = mutable.randomElement(using: &random)!
       let original = files[name] ?? []

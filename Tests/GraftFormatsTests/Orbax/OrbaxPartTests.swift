@@ -99,4 +99,22 @@ struct OrbaxPartTests {
       ($0 as? GraftError)?.code == .limitExceeded
     }
   }
+
+  @Test(
+    arguments: [
+      ("flax's one file", ["checkpoint": "x", "_CHECKPOINT_METADATA": "{}"], .unsupported, "before 2023"),
+      ("a database alone", ["manifest.ocdbt": "x"], .notACheckpoint, "_METADATA"),
+      ("a part that is a database alone", ["state/manifest.ocdbt": "x"], .notACheckpoint, "_METADATA"),
+      (
+        "parts that are JSON alone", ["orbax.checkpoint": "", "info/metadata": "{}"], .notACheckpoint, "info"
+      ),
+    ] as [(String, [String: String], GraftError.Code, String)])
+  func `a checkpoint without metadata of a tree is refused`(
+    name: String, files: [String: String], code: GraftError.Code, word: String
+  ) async {
+    await #expect { try await open(files) } throws: {
+      guard let error = $0 as? GraftError else { return false }
+      return error.code == code && "\(error)".contains(word)
+    }
+  }
 }
