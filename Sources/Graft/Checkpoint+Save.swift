@@ -36,7 +36,8 @@ extension Checkpoint {
   /// Streams leaves of this checkpoint into another one, which appears under its name complete or not at all.
   ///
   /// Bytes go through the budget of ``Tuning/budgetByteCount``, so a checkpoint may be larger than memory. The new one may
-  /// replace the one that is read.
+  /// replace the one that is read. It keeps the metadata that users added to this one; what the format itself noted, such as
+  /// the time or the step of a save, stays behind.
   ///
   /// - Parameters:
   ///   - path: the name of the new checkpoint.

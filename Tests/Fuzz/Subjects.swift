@@ -90,7 +90,7 @@ enum Subjects {
   private static let fixtures = [
     "orbax/0.12.8/v1", "orbax/0.12.8/v1-mesh", "orbax/0.12.8/v1-subchunked", "orbax/0.12.8/v1-folders-zarr2",
     "orbax/0.12.8/v1-folders-zarr3", "orbax/0.12.8/v1-uncompressed", "orbax/0.12.8/v1-ocdbt-zarr2",
-    "orbax/0.12.8/v0-rich", "orbax/0.12.8/v0-steps",
+    "orbax/0.12.8/v0-rich", "orbax/0.12.8/v0-steps", "orbax/0.6.4/folders-zarr3",
   ]
 
   /// Copies of them in a folder of their own.

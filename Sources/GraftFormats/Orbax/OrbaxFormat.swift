@@ -26,6 +26,8 @@ package enum OrbaxFormat: CheckpointFormat {
 
   package static func recognises(_ candidate: CheckpointCandidate) -> Bool {
     guard case .folder(let entries) = candidate.content else { return false }
+    // What an interrupted save left behind may have nothing but its name.
+    if candidate.name.contains(temporaryMark) { return true }
     return entries.contains { entry in
       switch entry.name {
       case OrbaxTreeMetadata.fileName, checkpointMetadata, indicator, OCDBTManifest.fileName:

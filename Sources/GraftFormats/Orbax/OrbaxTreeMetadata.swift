@@ -16,8 +16,8 @@ package struct OrbaxTreeMetadata: Sendable {
     case string(name: String)
     /// A container without children, or nothing at all.
     case empty(NodeKind)
-    /// A kind of leaf that nobody here knows, under this name.
-    case unknown(type: String, name: String)
+    /// A leaf that is not read, for this reason, and what would help.
+    case unsupported(name: String, reason: String, remedy: String)
   }
 
   /// The tree.
@@ -122,14 +122,31 @@ package struct OrbaxTreeMetadata: Sendable {
       throw invalid("the entry \(printed) has no value_type", file: file)
     }
     switch type {
-    case "jax.Array", "np.ndarray", "scalar": return (keys, .array(name: name))
+    case "jax.Array", "np.ndarray", "scalar":
+      // Up to version 0.4 arrays could be put with others into one file, and what is there is not read by itself.
+      if metadata?["skip_deserialize"]?.truth == true {
+        return (
+          keys,
+          .unsupported(
+            name: name,
+            reason: "a leaf in the file named checkpoint, with others as msgpack, is not supported",
+            remedy: "load the checkpoint with the Orbax that saved it and save it again without aggregate")
+        )
+      }
+      return (keys, .array(name: name))
     case "string": return (keys, .string(name: name))
     case "None": return (keys, .empty(.empty))
     case "Dict": return (keys, .empty(.dictionary))
     case "List": return (keys, .empty(.list))
     case "Tuple": return (keys, .empty(.tuple))
     case "NamedTuple": return (keys, .empty(.namedTuple))
-    default: return (keys, .unknown(type: type, name: name))
+    default:
+      return (
+        keys,
+        .unsupported(
+          name: name, reason: "leaves of the type \(TreePath.printable(type)) are not supported",
+          remedy: "load the checkpoint with Orbax and save the leaf as an array, scalar or string")
+      )
     }
   }
 }
@@ -138,7 +155,7 @@ extension OrbaxTreeMetadata.Value {
   /// The name that the leaf is stored under.
   package var name: String? {
     switch self {
-    case .array(let name), .string(let name), .unknown(_, let name): name
+    case .array(let name), .string(let name), .unsupported(let name, _, _): name
     case .empty: nil
     }
   }
@@ -208,7 +225,7 @@ private final class OrbaxBranch {
     if keys.isEmpty { return own.map(Self.leaf) ?? .dictionary([]) }
     switch own {
     case nil, .empty?: break
-    case .array?, .string?, .unknown?: throw collision(path, file)
+    case .array?, .string?, .unsupported?: throw collision(path, file)
     }
     func child(_ key: Key) throws(GraftError) -> Tree<OrbaxTreeMetadata.Value> {
       switch children[key] {

@@ -28,7 +28,7 @@ struct OrbaxTreeReader {
       switch value {
       case .array(let name): arrays.append((path, name))
       case .string: needsStrings = true
-      case .empty, .unknown: break
+      case .empty, .unsupported: break
       }
     }
     let strings = needsStrings ? try await strings() : [:]
@@ -50,12 +50,8 @@ struct OrbaxTreeReader {
             remedy: "the checkpoint is incomplete: copy or download it again")
         }
         return .leaf(.string(text))
-      case .unknown(let type, _):
-        return .leaf(
-          .unsupported(
-            UnsupportedLeaf(
-              reason: "leaves of the type \(TreePath.printable(type)) are not supported", file: file,
-              remedy: "load the checkpoint with Orbax and save the leaf as an array, scalar or string")))
+      case .unsupported(_, let reason, let remedy):
+        return .leaf(.unsupported(UnsupportedLeaf(reason: reason, file: file, remedy: remedy)))
       case .empty: return .empty
       }
     }

@@ -8,15 +8,22 @@ import Testing
 struct OrbaxFixture: CustomStringConvertible, Sendable {
   let description: String
   let leaves: [JSONValue.Member]
+  var version = OrbaxFixture.version
 
   static let version = "0.12.8"
+  /// That version, and two older ones; 0.4 knows neither Zarr 3 nor when a save began and ended.
+  static let versions = [version, "0.6.4", "0.4.8"]
 
-  static let all: [OrbaxFixture] = {
+  static let all: [OrbaxFixture] = versions.flatMap { version -> [OrbaxFixture] in
     guard let index = try? JSONValue(parsing: Fixture.bytes("orbax/\(version)/index.json")) else { return [] }
-    return (index.members ?? []).map { OrbaxFixture(description: $0.key, leaves: $0.value.members ?? []) }
-  }()
+    return (index.members ?? []).map {
+      OrbaxFixture(description: $0.key, leaves: $0.value.members ?? [], version: version)
+    }
+  }
 
-  static func path(_ name: String) -> String { Fixture.path("orbax/\(version)/\(name)") }
+  static func path(_ name: String, version: String = version) -> String {
+    Fixture.path("orbax/\(version)/\(name)")
+  }
 
   /// `name`, `name@step` or `name:checkpointable`.
   func open() async throws -> Catalog {
@@ -29,13 +36,14 @@ struct OrbaxFixture: CustomStringConvertible, Sendable {
       options.checkpointable = String(name[name.index(after: colon)...])
       name = name[..<colon]
     }
-    return try await FormatRegistry.standard.open(Self.path(String(name)), options: options)
+    return try await FormatRegistry.standard.open(Self.path(String(name), version: version), options: options)
   }
 }
 
 struct OrbaxFormatTests {
   @Test func `every layout has a checkpoint`() {
-    #expect(OrbaxFixture.all.count == 17)
+    #expect(
+      OrbaxFixture.versions.map { version in OrbaxFixture.all.count { $0.version == version } } == [17, 4, 2])
   }
 
   @Test(arguments: OrbaxFixture.all)
@@ -62,6 +70,19 @@ struct OrbaxFormatTests {
         next += 1
       }
     }
+  }
+
+  @Test func `a leaf that an older Orbax put into one file with others is not read, and the others are`()
+    async throws
+  {
+    let path = OrbaxFixture.path("aggregated", version: "0.4.8")
+    let catalog = try await FormatRegistry.standard.open(path, options: OpenOptions())
+    #expect(catalog.tree["apart"].leaf?.spec == .tensor(TensorSpec(.float32, [3])))
+    guard case .unsupported(let leaf)? = catalog.tree["together"].leaf else {
+      Issue.record("the leaf is \(catalog.tree["together"])")
+      return
+    }
+    #expect(leaf.reason.contains("msgpack"))
   }
 
   @Test func `sub-chunked arrays have smaller chunks, in shards`() async throws {
