@@ -76,6 +76,23 @@ import Testing
     #expect(text.contains("  [1, 3] in shards of [2, 3]  zstd"), "\(text)")
   }
 
+  @Test func `what is not read is listed with the reason, and dropped where it is not wanted`() throws {
+    let path = Self.fixture("../0.4.8/aggregated")
+    let reason = "a leaf in the file named checkpoint, with others as msgpack, is not supported"
+    let together = try leaf("together", in: json("inspect", path))
+    #expect(together["unsupported"] as? String == reason && together["dtype"] as? String == "unknown")
+    #expect(try Tool.run("inspect", path).output.contains("not read"))
+    #expect(try Tool.run("inspect", path).output.contains(reason))
+    #expect(try json("load", path, "--drop", "together", "--no-ceiling")["leaves"] as? Int == 1)
+    for arguments in [["load", path], ["peek", path, "together"], ["plan", path]] {
+      let outcome = try Tool.run(arguments)
+      #expect(outcome.status == 2)
+      #expect(
+        outcome.diagnostics.contains("leaf together") && outcome.diagnostics.contains("--drop"),
+        "\(outcome)")
+    }
+  }
+
   @Test func `inspect shows that nothing is compressed`() throws {
     let path = Self.fixture("v1-uncompressed")
     #expect(try leaf("a/b", in: json("inspect", path))["codecs"] as? [String] == [])
