@@ -94,17 +94,15 @@ extension Catalog {
       // What an index lists beyond the array counts too: shards may be far larger than it, and their indices are read.
       let shardCount = shards.places.lazy.filter { $0 != .absent }.count
       guard let inShard = shards.chunkCount(chunkShape: layout.chunkShape), let inLeaf,
-        inLeaf <= limits.chunkCount, inShard <= limits.chunkCount, shardCount <= limits.chunkCount,
-        case let count = max(inLeaf, inShard.multipliedReportingOverflow(by: shardCount).partialValue),
-        !inShard.multipliedReportingOverflow(by: shardCount).overflow,
-        count <= limits.chunkCount - chunkTotal
+        case let (listed, overflow) = inShard.multipliedReportingOverflow(by: shardCount), !overflow,
+        inShard <= limits.chunkCount, max(inLeaf, listed) <= limits.chunkCount - chunkTotal
       else {
         throw GraftError(
           .limitExceeded, "the checkpoint has too many chunks", leaf: path,
           expected: "at most \(limits.chunkCount)",
           remedy: "raise Limits.chunkCount if the checkpoint is trusted")
       }
-      chunkTotal += count
+      chunkTotal += max(inLeaf, listed)
       for (index, place) in shards.places.enumerated() where place != .absent {
         guard let range = shards.indexRange(shardByteCount: place.byteCount, chunkCount: inShard) else {
           throw GraftError(

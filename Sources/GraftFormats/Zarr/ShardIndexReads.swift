@@ -46,18 +46,17 @@ package struct ShardIndexReads: Sendable {
   package init(_ wanted: [Wanted]) {
     let sorted = wanted.sorted { ($0.file, $0.range.offset) < ($1.file, $1.range.offset) }
     for index in sorted {
+      let last = requests.count - 1
       // Shards may overlap in a file that lies, so that the end is not always the last one's.
-      guard var last = requests.last, last.file == index.file,
-        index.range.offset - last.range.end <= Self.gapByteCount,
-        max(last.range.end, index.range.end) - last.range.offset <= Self.requestByteCount
+      guard last >= 0, requests[last].file == index.file,
+        case let range = requests[last].range, index.range.offset - range.end <= Self.gapByteCount,
+        case let end = max(range.end, index.range.end), end - range.offset <= Self.requestByteCount
       else {
         requests.append(Request(file: index.file, range: index.range, indices: [index]))
         continue
       }
-      let end = max(last.range.end, index.range.end)
-      last.range = ByteRange(offset: last.range.offset, count: end - last.range.offset)
-      requests[requests.count - 1].range = last.range
-      requests[requests.count - 1].indices.append(index)
+      requests[last].range = ByteRange(offset: range.offset, count: end - range.offset)
+      requests[last].indices.append(index)
     }
   }
 
