@@ -54,6 +54,8 @@ public struct Checkpoint: Sendable {
   public var format: String { catalog.format }
 
   /// What the checkpoint says about itself beside its tree, as text by key.
+  ///
+  /// Of an Orbax checkpoint its times, its step, its custom metadata and those of its parts that are JSON, under their names.
   public var metadata: [(key: String, value: String)] { catalog.metadata }
 
   /// The bytes that all leaves take in memory.
