@@ -31,7 +31,7 @@ from values import flattened, same_values
 
 SEED = int(os.environ.get("GRAFT_INTEROP_SEED", "20260417"))
 
-# Every dtype of JAX on a CPU that Orbax 0.12.8 saves, save int2, which Graft refuses; the others Orbax refuses itself.
+# Every dtype of JAX on a CPU that Orbax 0.12.8 saves, save int2, which Graft does not read; the others Orbax refuses itself.
 JAX_DTYPES = (
     "bool int4 int8 int16 int32 uint8 uint16 uint32 bfloat16 float16 float32 complex64 float4_e2m1fn float8_e3m4 "
     "float8_e4m3b11fnuz float8_e4m3fn float8_e4m3fnuz float8_e5m2 float8_e5m2fnuz float8_e8m0fnu").split()
@@ -305,10 +305,14 @@ def test_a_tree_that_is_one_array_is_read(graft, tmp_path):
     assert "under a key" in graft.error("convert", tmp_path / "checkpoint", tmp_path / "a.safetensors")
 
 
-def test_a_dtype_that_graft_lacks_is_refused_by_name(graft, tmp_path):
-    ocp.save(tmp_path / "checkpoint", {"a": jnp.zeros((4,), "int2")})
-    error = graft.error("inspect", tmp_path / "checkpoint")
-    assert "int2 is not supported" in error and "leaf a" in error
+def test_a_dtype_that_graft_lacks_concerns_its_leaf_alone(graft, tmp_path):
+    ocp.save(tmp_path / "checkpoint", {"a": jnp.zeros((4,), "int2"), "b": jnp.ones((3,), "int4")})
+    [a, b] = graft.json("inspect", tmp_path / "checkpoint")["leaves"]
+    assert (a["dtype"], a["shape"], b["dtype"]) == ("int2", [4], "int4")
+    assert graft.json("peek", tmp_path / "checkpoint", "b")["values"] == [1, 1, 1]
+    assert graft.json("load", tmp_path / "checkpoint", "--drop", "a", "--no-ceiling")["leaves"] == 1
+    error = graft.error("load", tmp_path / "checkpoint")
+    assert "int2 is not supported" in error and "leaf a" in error and "--drop" in error
 
 
 # ---- steps and parts -------------------------------------------------------------------------------------------------
