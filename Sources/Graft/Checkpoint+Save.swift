@@ -59,6 +59,8 @@ extension Checkpoint {
     let target = try target(selecting: selection)
     let catalog = try await catalog.resolvingShards(for: target, limits: limits)
     let load = try LoadPlan(target, from: catalog, partial: true)
+    // A selection of strings alone is told that these cannot be saved, rather than that there is nothing to save.
+    try load.tree.checkNothingButTensors()
     guard !load.plan.results.isEmpty else {
       throw GraftError(.leafNotFound, "the selection leaves nothing to save", file: self.path)
     }

@@ -54,7 +54,7 @@ struct Saving {
 
 extension Tree where Leaf == LoadPlan.Outcome {
   /// Throws where the tree has a string, which a format of tensors alone cannot hold.
-  fileprivate func checkNothingButTensors() throws(GraftError) {
+  func checkNothingButTensors() throws(GraftError) {
     try forEachLeaf { (path, outcome) throws(GraftError) in
       guard case .string = outcome else { return }
       throw GraftError(
