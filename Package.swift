@@ -46,7 +46,9 @@ let package = Package(
       linkerSettings: [.linkedLibrary("zstd"), .linkedLibrary("blosc")]),
     .target(name: "CGraftSystem", path: "CSources/CGraftSystem", cSettings: cSettings),
     .target(name: "CGraftKernels", path: "CSources/CGraftKernels", cSettings: cSettings),
-    .target(name: "CGraftMeasure", path: "CSources/CGraftMeasure", cSettings: cSettings),
+    .target(
+      name: "CGraftMeasure", path: "CSources/CGraftMeasure", cSettings: cSettings,
+      linkerSettings: [.linkedLibrary("zstd")]),
 
     // The house, from the ground up: a target imports only targets above it.
     .target(

@@ -7,6 +7,7 @@ package enum BenchmarkKind: String, CaseIterable, Hashable, Sendable {
   case open
   case memory
   case convert
+  case orbax
 
   /// The question, in a line.
   package var summary: String {
@@ -15,6 +16,7 @@ package enum BenchmarkKind: String, CaseIterable, Hashable, Sendable {
     case .partial: "How much is read for a part of a model, and does reading near leaves together pay?"
     case .open: "How long until the leaves are known and their reads are planned, and is that linear?"
     case .convert: "How fast do elements become arrays of Float?"
+    case .orbax: "How close does loading what Orbax wrote come to bare decoding, and what do slices cost?"
     case .memory: "How much memory does a load take beyond its result?"
     }
   }
@@ -30,6 +32,7 @@ package enum BenchmarkKind: String, CaseIterable, Hashable, Sendable {
       case .partial: try await PartialBenchmark(options).run()
       case .open: try await OpenBenchmark(options).run()
       case .convert: try await ConvertBenchmark(options).run()
+      case .orbax: try await OrbaxBenchmark(options).run()
       case .memory: try await MemoryBenchmark(options).run()
       }
     report.name = rawValue

@@ -9,3 +9,11 @@ final class KeptResult: Sendable {
   func drop() { loaded.withLock { $0 = nil } }
   var report: LoadReport? { loaded.withLock { $0?.report } }
 }
+
+/// Holds how many bytes the last load of a contestant read.
+final class KeptReading: Sendable {
+  private let bytesRead = Mutex(0)
+
+  func keep(_ byteCount: Int) { bytesRead.withLock { $0 = byteCount } }
+  var byteCount: Int { bytesRead.withLock { $0 } }
+}

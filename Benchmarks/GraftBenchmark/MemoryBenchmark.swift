@@ -36,6 +36,7 @@ struct MemoryBenchmark {
     }
 
     var report = BenchmarkReport()
+    try await measureLayouts(&report)
     report.conditions.append(
       "\(file.byteCount) bytes of model, a budget of \(tuning.budgetByteCount >> 20) MiB, peaks of anonymous memory, sampled"
     )
@@ -64,6 +65,61 @@ struct MemoryBenchmark {
     report.claims.append(
       .init("MiB beyond base and result", worst, .atMost(Double(tuning.budgetByteCount) / Double(1 << 20))))
     return report
+  }
+
+  /// Checkpoints in every layout that Orbax writes, where scripts/orbax-checkpoints has made them: whole, and every other column,
+  /// of which nothing is in one piece.
+  private func measureLayouts(_ report: inout BenchmarkReport) async throws(GraftError) {
+    let folder = "\(options.folder)/orbax/layouts"
+    let entries: [DirectoryEntry]
+    do {
+      entries = try Directory.entries(at: folder)
+    } catch {
+      report.conditions.append(
+        "no figures for Orbax: \(folder) is not there, and scripts/orbax-checkpoints makes it")
+      return
+    }
+    var tuning = Tuning()
+    tuning.budgetByteCount = 32 << 20
+    var table = BenchmarkReport.Table(
+      "Orbax checkpoints, with a budget of \(tuning.budgetByteCount >> 20) MiB: memory beyond base and result",
+      ["layout", "leaves", "result, MiB", "whole, warm, MiB", "cold", "every other column, warm", "cold"])
+    var worst = 0.0
+    // Beside each checkpoint lies a file that says how it was made.
+    for name in entries.filter({ $0.kind != .regular }).map(\.name).sorted() {
+      let path = "\(folder)/\(name)"
+      let checkpoint = try await OrbaxBenchmark.open(path)
+      let files = try OrbaxBenchmark.files(
+        of: try await checkpoint.plan(checkpoint.target { _, _ in .stored }))
+      var row: [BenchmarkReport.Cell] = []
+      for isStrided in [false, true] {
+        for isWarm in [true, false] {
+          for file in files { if isWarm { try PageCache.warm(file) } else { try PageCache.empty(of: file) } }
+          let usage = try await watch { () async throws(GraftError) in
+            let checkpoint = try await Checkpoint(at: path)
+            let target = checkpoint.target { _, spec in
+              isStrided && spec.tensor?.shape.rank == 2 ? .slice(.all, .strided(by: 2)) : .stored
+            }
+            kept.keep(try await checkpoint.load(target, tuning: tuning))
+          }
+          let result = kept.report?.loadedByteCount ?? 0
+          kept.drop()
+          let beyond = Double(usage.anonymous - result) / Double(1 << 20)
+          worst = max(worst, beyond)
+          row.append(.figure(beyond))
+        }
+      }
+      table.rows.append(
+        [
+          .text(name), .count(checkpoint.tree.leafCount),
+          .figure(Double(checkpoint.logicalByteCount) / Double(1 << 20)),
+        ] + row)
+    }
+    report.tables.append(table)
+    report.claims.append(
+      .init(
+        "MiB beyond base and result, in any layout of Orbax", worst,
+        .atMost(Double(tuning.budgetByteCount) / Double(1 << 20))))
   }
 
   /// The most that anonymous and resident memory grew while `body` ran.

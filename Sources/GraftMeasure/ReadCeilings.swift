@@ -23,18 +23,30 @@ package enum ReadCeilings {
   package static func warm(
     _ file: File, into destination: PoolExtent, threadCount: Int, blockByteCount: Int
   ) -> Contestant {
-    precondition(destination.byteCount >= file.byteCount)
+    warm([file], into: destination, threadCount: threadCount, blockByteCount: blockByteCount)
+  }
+
+  /// The same of several files, one after another into the extent.
+  package static func warm(
+    _ files: [File], into destination: PoolExtent, threadCount: Int, blockByteCount: Int
+  ) -> Contestant {
+    let byteCount = files.reduce(0) { $0 + $1.byteCount }
+    precondition(destination.byteCount >= byteCount)
     let name = "pread, \(MemoryCeilings.threads(threadCount)), \(blockByteCount >> 10) KiB"
     return Contestant(
-      blocking: name, byteCount: file.byteCount,
+      blocking: name, byteCount: byteCount,
       prepare: { () throws(GraftError) in
         try destination.populate()
-        try PageCache.warm(file)
+        for file in files { try PageCache.warm(file) }
       },
       run: { () throws(GraftError) in
-        try read(
-          file, file.rawDescriptor, into: destination, threadCount: threadCount,
-          blockByteCount: blockByteCount)
+        var offset = 0
+        for file in files {
+          try read(
+            file, file.rawDescriptor, into: destination, at: offset, threadCount: threadCount,
+            blockByteCount: blockByteCount)
+          offset += file.byteCount
+        }
       })
   }
 
@@ -70,8 +82,8 @@ package enum ReadCeilings {
   }
 
   private static func read(
-    _ file: File, _ descriptor: CInt, into destination: PoolExtent, threadCount: Int, blockByteCount: Int,
-    alignment: Int = 1
+    _ file: File, _ descriptor: CInt, into destination: PoolExtent, at start: Int = 0, threadCount: Int,
+    blockByteCount: Int, alignment: Int = 1
   ) throws(GraftError) {
     try forBlocks(of: blockByteCount, in: file.byteCount, threadCount: threadCount) {
       (block) throws(GraftError) in
@@ -80,7 +92,8 @@ package enum ReadCeilings {
       while done < block.count {
         // A direct read asks for whole sectors, past the end of the file too; the extent has room for that.
         let wanted = (block.count - done + alignment - 1) / alignment * alignment
-        let count = unsafe pread(descriptor, base + block.offset + done, wanted, off_t(block.offset + done))
+        let count = unsafe pread(
+          descriptor, base + start + block.offset + done, wanted, off_t(block.offset + done))
         if count == 0 {
           throw GraftError.truncated(file: file.path, range: block, byteCount: block.offset + done)
         }

@@ -12,4 +12,18 @@ bool graft_measure_has_streaming_stores(void);
 // else as memcpy does. Total.
 void graft_measure_copy_streaming(void *destination, const void *source, size_t count);
 
+// Decodes zstd frames as barely as the library can, one after another; owned by one thread at a time.
+struct graft_measure_zstd;
+
+// A decoder, or NULL without memory.
+struct graft_measure_zstd *graft_measure_zstd_open(void);
+
+// Releases a decoder; NULL is permitted.
+void graft_measure_zstd_close(struct graft_measure_zstd *decoder);
+
+// Decodes all frames of `source` into `destination`. The number of decoded bytes, or -1 where zstd refuses them.
+ptrdiff_t graft_measure_zstd_decode(
+    struct graft_measure_zstd *decoder, const void *source, size_t source_count, void *destination,
+    size_t destination_count);
+
 #endif

@@ -31,7 +31,10 @@ struct Load: Verb {
   @Option(name: .customLong("repeat"), help: ArgumentHelp("How many times.", valueName: "n"))
   var repetitions = 1
 
-  @Flag(inversion: .prefixedNo, help: "Compare with a plain parallel read of the same file in the same run.")
+  @Flag(
+    inversion: .prefixedNo,
+    help:
+      "Compare with a plain read of the same file, or the bare decoding of the same frames, in the same run.")
   var ceiling = true
 
   @OptionGroup var opening: OpeningOptions
@@ -172,24 +175,46 @@ struct LoadAnswer: Answer {
   }
 }
 
-/// What a load is compared with: a plain parallel `pread` of the file that it reads most of.
+/// What a load is compared with: where most of it is compressed, the bare decoding of its frames; else a plain parallel
+/// `pread` of the file that it reads most of.
 struct LoadCeiling: Sendable {
   /// Enough to measure a rate, and little beside the models that are loaded.
   static let sampleByteCountLimit = 512 << 20
 
   let contestant: Contestant
 
-  /// The comparison for this plan; nil when the plan reads nothing.
+  /// The comparison for this plan; nil when the plan reads nothing, or decodes what is not zstd alone.
   init?(_ plan: Plan, threadCount: Int?) async throws(GraftError) {
+    let threads = threadCount ?? UsableProcessors.count
+    let encoded = plan.moves.reduce(0) { $0 + ($1.encoding == nil ? 0 : $1.copy.copiedByteCount) }
+    let contestant =
+      if 2 * encoded > plan.resultByteCount {
+        try await Self.decoding(plan, threads)
+      } else {
+        try await Self.reading(plan, threads)
+      }
+    guard let contestant else { return nil }
+    self.contestant = contestant
+  }
+
+  /// Frames of the plan that lie in memory already, decoded on all threads into memory that is reused.
+  private static func decoding(_ plan: Plan, _ threads: Int) async throws(GraftError) -> Contestant? {
+    let all = DecodeCeilings.frames(of: plan)
+    guard !all.isEmpty else { return nil }
+    return try await BlockingThreads.shared.run { () throws(GraftError) in
+      let frames = DecodeCeilings.sample(all, decodedByteCountLimit: Self.sampleByteCountLimit)
+      return try DecodeCeilings.zstd(frames, threadCount: threads)
+    }
+  }
+
+  /// The file that the plan reads most of, or its beginning, read into memory that was touched before.
+  private static func reading(_ plan: Plan, _ threads: Int) async throws(GraftError) -> Contestant? {
     var byteCounts = [Int](repeating: 0, count: plan.files.count)
     for move in plan.moves { byteCounts[move.chunk.file] += move.copy.copiedByteCount }
     guard let most = byteCounts.indices.max(by: { byteCounts[$0] < byteCounts[$1] }), byteCounts[most] > 0
-    else {
-      return nil
-    }
+    else { return nil }
     let path = plan.files[most].path
-    let threads = threadCount ?? UsableProcessors.count
-    contestant = try await BlockingThreads.shared.run { () throws(GraftError) in
+    return try await BlockingThreads.shared.run { () throws(GraftError) in
       let file = try File(opening: path)
       let byteCount = min(file.byteCount, Self.sampleByteCountLimit)
       let blockByteCount = 1 << 20
