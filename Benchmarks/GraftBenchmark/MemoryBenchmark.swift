@@ -82,8 +82,11 @@ struct MemoryBenchmark {
     var tuning = Tuning()
     tuning.budgetByteCount = 32 << 20
     var table = BenchmarkReport.Table(
-      "Orbax checkpoints, with a budget of \(tuning.budgetByteCount >> 20) MiB: memory beyond base and result",
-      ["layout", "leaves", "result, MiB", "whole, warm, MiB", "cold", "every other column, warm", "cold"])
+      "Orbax checkpoints, with a budget of \(tuning.budgetByteCount >> 20) MiB: MiB beyond base and result",
+      [
+        "layout", "leaves", "result, MiB", "whole, warm", "whole, cold", "every other column, warm",
+        "every other column, cold",
+      ])
     var worst = 0.0
     // Beside each checkpoint lies a file that says how it was made.
     for name in entries.filter({ $0.kind != .regular }).map(\.name).sorted() {

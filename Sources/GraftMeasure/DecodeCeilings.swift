@@ -13,6 +13,13 @@ package enum DecodeCeilings {
     package var range: ByteRange
     /// The bytes of its elements.
     package var decodedByteCount: Int
+
+    /// A frame that lies here and decodes to so many bytes.
+    package init(file: StoredFile, range: ByteRange, decodedByteCount: Int) {
+      self.file = file
+      self.range = range
+      self.decodedByteCount = decodedByteCount
+    }
   }
 
   /// The chunks of a plan that are zstd and nothing else, each once, the largest first.

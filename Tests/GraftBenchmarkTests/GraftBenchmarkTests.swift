@@ -16,6 +16,7 @@ import Testing
       return
     }
     options.folder = folder.path
+    try folder.linkOrbaxCheckpoints()
     let report = try await kind.run(options)
     #expect(report.name == kind.rawValue)
     #expect(!report.tables.isEmpty)
@@ -36,6 +37,31 @@ import Testing
     let partial = try await BenchmarkKind.partial.run(options)
     for claim in partial.claims where claim.text.contains("bytes read") {
       #expect(claim.isMet, "\(claim.text): \(claim.measured)")
+    }
+  }
+
+  @Test func `every layout of Orbax stays within the budget`() async throws {
+    let folder = try TemporaryBenchmarkFolder()
+    try folder.linkOrbaxCheckpoints()
+    var options = BenchmarkOptions()
+    (options.size, options.rounds, options.folder) = (.tiny, 1, folder.path)
+    let memory = try await BenchmarkKind.memory.run(options)
+    let table = try #require(memory.tables.first { $0.title.contains("Orbax") })
+    #expect(table.rows.count == TemporaryBenchmarkFolder.layouts.count)
+    let claim = try #require(memory.claims.first { $0.text.contains("Orbax") })
+    #expect(claim.isMet, "\(claim.measured)")
+  }
+
+  @Test func `a checkpoint that was not made is an error that says how to make it`() async throws {
+    let folder = try TemporaryBenchmarkFolder()
+    var options = BenchmarkOptions()
+    (options.size, options.rounds, options.folder) = (.tiny, 1, folder.path)
+    await #expect {
+      try await BenchmarkKind.orbax.run(options)
+    } throws: { error in
+      guard let error = error as? GraftError else { return false }
+      return error.code == .notFound && error.remedy?.contains("scripts/orbax-checkpoints") == true
+        && error.file?.hasPrefix(folder.path) == true
     }
   }
 
@@ -90,6 +116,31 @@ final class TemporaryBenchmarkFolder {
     try #require(mkdtemp(&template) != nil)
     path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
   }
+
+  /// The layouts that ``linkOrbaxCheckpoints()`` gives, by the names of their fixtures.
+  static let layouts = ["v0", "v0-folders", "v1", "v1-folders-zarr2", "v1-ocdbt-zarr2", "v1-uncompressed"]
+
+  /// Puts golden checkpoints where the benchmarks look for the large ones that scripts/orbax-checkpoints makes.
+  func linkOrbaxCheckpoints() throws {
+    let fixtures = URL(filePath: #filePath).deletingLastPathComponent()
+      .appending(path: "../Fixtures/orbax/0.12.8").standardized.path
+    let manager = FileManager.default
+    try manager.createDirectory(atPath: "\(path)/orbax/layouts", withIntermediateDirectories: true)
+    let links = [
+      "compressed": "v1", "plain": "v1-uncompressed", "single-frame": "v1-mesh",
+      "sub-chunked": "v1-subchunked",
+      "row-chunked": "v1-shard-axes", "many-leaves": "v1-many",
+    ]
+    for (name, fixture) in links {
+      try manager.createSymbolicLink(
+        atPath: "\(path)/orbax/\(name)", withDestinationPath: "\(fixtures)/\(fixture)")
+    }
+    for layout in Self.layouts {
+      try manager.createSymbolicLink(
+        atPath: "\(path)/orbax/layouts/\(layout)", withDestinationPath: "\(fixtures)/\(layout)")
+    }
+  }
+
   deinit {
     try? FileManager.default.removeItem(atPath: path)
   }

@@ -1,3 +1,4 @@
+import Foundation
 import Glibc
 import GraftCore
 import GraftIO
@@ -68,6 +69,97 @@ import Testing
     let destination = try pool.allocate(byteCount: 100_000)
     let read = ReadCeilings.warm(file, into: destination, threadCount: 2, blockByteCount: 4096)
     await #expect(throws: GraftError.self) { try await InterleavedRounds.run([read], rounds: 1) }
+  }
+
+  /// A frame of a fixture as a checkpoint would store it.
+  func frame(_ name: String, decodedByteCount: Int) throws -> DecodeCeilings.Frame {
+    let path = URL(filePath: #filePath).deletingLastPathComponent()
+      .appending(path: "../Fixtures/codec/\(name)").standardized.path
+    let file = StoredFile(path: path, byteCount: try File(opening: path).byteCount)
+    return DecodeCeilings.Frame(
+      file: file, range: ByteRange(offset: 0, count: file.byteCount), decodedByteCount: decodedByteCount)
+  }
+
+  @Test(arguments: [DecodeCeilings.Memory.reused, .fresh])
+  func `frames decode to the bytes that they should, on every thread`(_ memory: DecodeCeilings.Memory)
+    async throws
+  {
+    let frames = try [300_000, 1000, 1, 0].map {
+      try frame("zstd-\($0).bin", decodedByteCount: $0)
+    }
+    let ceiling = try DecodeCeilings.zstd(frames, into: pool, threadCount: 3, memory: memory)
+    #expect(ceiling.byteCount == 301_001)
+    let result = try await InterleavedRounds.run([ceiling], rounds: 2)
+    #expect(result[0].seconds.count == 2)
+    // Everything went back.
+    #expect(pool.statistics.extentByteCount == 0)
+  }
+
+  @Test(arguments: [299_999, 300_001])
+  func `a frame that decodes to another size is an error that names its file`(_ byteCount: Int) async throws {
+    let frame = try frame("zstd-300000.bin", decodedByteCount: byteCount)
+    let ceiling = try DecodeCeilings.zstd([frame], into: pool, threadCount: 2)
+    await #expect { try await InterleavedRounds.run([ceiling], rounds: 1) } throws: { error in
+      guard let error = error as? GraftError else { return false }
+      return error.code == .corrupt && error.file == frame.file.path && error.range == frame.range
+    }
+  }
+
+  @Test func `a plan's frames are its chunks of zstd alone, the largest first`() throws {
+    let file = StoredFile(path: "a", byteCount: 100)
+    let zstd = [Codec(name: "bytes"), Codec(name: "zstd")]
+    // Each leaf has one chunk of ten bytes, one after another.
+    let leaves: [(name: String, byteCount: Int, codecs: [Codec])] = [
+      ("small", 20, zstd), ("plain", 10, []), ("checked", 40, zstd + [Codec(name: "crc32c")]),
+      ("large", 30, zstd),
+    ]
+    var tree: Tree<StoredLeaf> = [:]
+    for (index, leaf) in leaves.enumerated() {
+      let layout = Layout(
+        chunkShape: [leaf.byteCount], codecs: leaf.codecs,
+        chunks: [.file(StoredChunk(file: 0, range: ByteRange(offset: 10 * index, count: 10)))],
+        storedBitWidth: 8)
+      tree[Key(leaf.name)] = .leaf(.tensor(TensorSpec(.uint8, [leaf.byteCount]), layout, name: leaf.name))
+    }
+    let catalog = Catalog(format: "test", files: [file], tree: tree)
+    let plan = try LoadPlan(tree.mapLeaves { _, _ in .leaf(Target.stored) }, from: catalog, partial: false)
+      .plan
+    #expect(
+      DecodeCeilings.frames(of: plan) == [
+        DecodeCeilings.Frame(file: file, range: ByteRange(offset: 30, count: 10), decodedByteCount: 30),
+        DecodeCeilings.Frame(file: file, range: ByteRange(offset: 0, count: 10), decodedByteCount: 20),
+      ])
+  }
+
+  @Test(arguments: [(1, 1), (10, 4), (1000, 100), (1000, 999), (3, 5000)])
+  func `a sample stays within its limit, or is one frame`(_ count: Int, _ limit: Int) throws {
+    let file = StoredFile(path: "a", byteCount: 0)
+    let frames = (0..<count).reversed().map {
+      DecodeCeilings.Frame(file: file, range: ByteRange(offset: $0, count: 1), decodedByteCount: $0 / 10 + 1)
+    }
+    let sample = DecodeCeilings.sample(frames, decodedByteCountLimit: limit)
+    #expect(sample.count == 1 || sample.reduce(0) { $0 + $1.decodedByteCount } <= limit)
+    #expect(!sample.isEmpty && Set(sample).isSubset(of: frames) && Set(sample).count == sample.count)
+    if frames.reduce(0, { $0 + $1.decodedByteCount }) <= limit { #expect(sample == frames) }
+  }
+
+  @Test func `what finishes a run follows it`() async throws {
+    let order = Order()
+    let contestant = Contestant(
+      "a", byteCount: 1, prepare: { () async throws(GraftError) in order.add("p") },
+      run: { () async throws(GraftError) in order.add("r") },
+      finish: { () async throws(GraftError) in order.add("f") })
+    _ = try await contestant.time()
+    #expect(order.text == "prf")
+  }
+
+  @Test func `several files are read one after another`() async throws {
+    let (first, second) = (pattern(100_001), pattern(5_003))
+    let destination = try pool.allocate(byteCount: first.count + second.count)
+    let read = ReadCeilings.warm(
+      [try file(first), try file(second)], into: destination, threadCount: 2, blockByteCount: 4096)
+    _ = try await InterleavedRounds.run([read], rounds: 1)
+    #expect(holds(destination, first + second))
   }
 
   @Test func `first touch runs on fresh memory each time`() async throws {
