@@ -12,7 +12,7 @@ public struct Target: Sendable {
 
   var wanted: Wanted
   /// The part that is wanted; nil for all of it.
-  var slice: TensorSlice?
+  package internal(set) var slice: TensorSlice?
   /// What the leaf must be, after slicing; nil to take what comes.
   var expected: LeafSpec?
   /// What to return where the checkpoint has no such leaf; nil when that is an error.

@@ -3,7 +3,8 @@ package import GraftCore
 extension Catalog {
   /// The catalog with the shards of those leaves looked into that a target wants, so that a load can be planned.
   ///
-  /// A leaf is wanted when the target has something other than a placeholder at its path or above it. Where no leaf has
+  /// A leaf is wanted when the target has something other than a placeholder at its path or above it, and of a leaf of which a slice
+  /// is wanted only the shards that the slice touches are looked into: the others stay absent. Where no leaf has
   /// shards, nothing is read. A target that does not fit the tree is left for the planner to judge.
   ///
   /// - Throws: ``GraftError`` that names leaf and file for an index that is damaged or cannot be read.
@@ -19,7 +20,11 @@ extension Catalog {
       }
     }
     var wanted: Set<TreePath> = []
-    target.forEachLeaf { path, leaf in if !leaf.isPlaceholder { wanted.insert(path) } }
+    var slices: [TreePath: TensorSlice] = [:]
+    target.forEachLeaf { path, leaf in
+      if !leaf.isPlaceholder { wanted.insert(path) }
+      slices[path] = leaf.slice
+    }
     let leaves = sharded.filter { leaf in
       var above = leaf.path
       while !wanted.contains(above) {
@@ -29,7 +34,8 @@ extension Catalog {
       return true
     }
     guard !leaves.isEmpty else { return self }
-    let layouts = try await lookingIntoShards(leaves, limits: limits)
+    let parts = leaves.map { leaf in slices[leaf.path].flatMap { $0.bounds(in: leaf.spec.shape) } }
+    let layouts = try await lookingIntoShards(leaves, within: parts, limits: limits)
     var resolved: [TreePath: Layout] = [:]
     for (leaf, layout) in zip(leaves, layouts) { resolved[leaf.path] = layout }
     var catalog = self
@@ -40,5 +46,22 @@ extension Catalog {
       return .leaf(.tensor(spec, layout, name: name))
     }
     return catalog
+  }
+}
+
+extension TensorSlice {
+  /// The smallest box that has all wanted elements of a tensor of this shape; nil for a slice that does not fit it or wants none.
+  fileprivate func bounds(in shape: Shape) -> Box? {
+    guard let (result, map) = try? resolved(for: shape), !result.extents.contains(0) else { return nil }
+    var box = Box(whole: shape)
+    for (axis, source) in map.axes.enumerated() {
+      switch source {
+      case .constant(let index): (box.origin[axis], box.shape[axis]) = (index, 1)
+      case .result(let resultAxis, let step, let offset):
+        let last = offset + step * (result[resultAxis] - 1)
+        (box.origin[axis], box.shape[axis]) = (min(offset, last), abs(last - offset) + 1)
+      }
+    }
+    return box
   }
 }

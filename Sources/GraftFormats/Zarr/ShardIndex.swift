@@ -82,10 +82,17 @@ extension Catalog {
   ///
   /// Reads the indices of all shards that the layouts have, and nothing else; layouts without shards stay as they are.
   ///
+  /// - Parameter parts: for each layout the box of which chunks are wanted, nil for all; shards that it does not touch are not
+  ///   looked into, and their chunks are given as absent. Without any, all chunks of all layouts are wanted.
   /// - Throws: `corrupt` for a damaged index, and for a chunk that is absent though the layout has no fill value; `limitExceeded` when the chunks are more than ``Limits/chunkCount``.
   package func lookingIntoShards(
-    _ layouts: [(path: TreePath, spec: TensorSpec, layout: Layout)], limits: Limits = Limits()
+    _ layouts: [(path: TreePath, spec: TensorSpec, layout: Layout)], within parts: [Box?] = [],
+    limits: Limits = Limits()
   ) async throws(GraftError) -> [Layout] {
+    precondition(parts.isEmpty || parts.count == layouts.count, "one part for each layout")
+    func part(_ number: Int) -> Box {
+      (parts.isEmpty ? nil : parts[number]) ?? Box(whole: layouts[number].spec.shape)
+    }
     var jobs: [ShardJob] = []
     var chunkTotal = 0
     for (number, (path, spec, layout)) in layouts.enumerated() {
@@ -103,7 +110,9 @@ extension Catalog {
           remedy: "raise Limits.chunkCount if the checkpoint is trusted")
       }
       chunkTotal += max(inLeaf, listed)
-      for (index, place) in shards.places.enumerated() where place != .absent {
+      for index in ZarrArray.cells(of: part(number), in: spec.shape, cellShape: shards.shape) {
+        let place = shards.places[index]
+        if place == .absent { continue }
         guard let range = shards.indexRange(shardByteCount: place.byteCount, chunkCount: inShard) else {
           throw GraftError(
             .corrupt, "the shard is too short for its index", leaf: path,
@@ -133,9 +142,10 @@ extension Catalog {
     }
     for (number, (path, spec, layout)) in layouts.enumerated() where layout.shards != nil {
       result[number] = layout.placing(byLayout[number] ?? [], shape: spec.shape)
-      guard layout.fillValue == nil, let absent = result[number].chunks.firstIndex(of: .absent) else {
-        continue
-      }
+      guard layout.fillValue == nil else { continue }
+      let chunks = result[number].chunks
+      let wanted = ZarrArray.cells(of: part(number), in: spec.shape, cellShape: layout.chunkShape)
+      guard let absent = wanted.first(where: { chunks[$0] == .absent }) else { continue }
       throw GraftError(
         .corrupt, "a chunk of the array is missing", leaf: path,
         expected: "\(result[number].chunks.count) chunks",
@@ -203,5 +213,24 @@ extension Layout {
       rest /= grid[axis]
     }
     return index
+  }
+}
+
+extension ZarrArray {
+  /// The cells of a grid over `shape` that a box of elements touches, by their numbers in row-major order over the whole grid.
+  package static func cells(of box: Box, in shape: Shape, cellShape: Shape) -> [Int] {
+    guard !box.isEmpty else { return [] }
+    let grid = grid(shape, cellShape)
+    var cells = [0]
+    for axis in grid.indices {
+      let first = box.origin[axis] / cellShape[axis]
+      let last = (box.origin[axis] + box.shape[axis] - 1) / cellShape[axis]
+      // Row-major: every number so far, times the extent of this axis, plus each place along it.
+      var next: [Int] = []
+      next.reserveCapacity(cells.count * (last - first + 1))
+      for cell in cells { for place in first...last { next.append(cell * grid[axis] + place) } }
+      cells = next
+    }
+    return cells
   }
 }

@@ -355,6 +355,52 @@ struct ShardIndexTests {
     }
   }
 
+  @Test func `only the shards that a part touches are looked into`() async throws {
+    // Four rows of two columns in shards of one row and chunks of one element; the others have no index to look into.
+    let good = [5, 6] + index([(0, 1), (1, 1)])
+    var leaf = layout(good, checksum: false, fillValue: nil)
+    leaf.spec = TensorSpec(.uint8, [4, 2])
+    leaf.layout.chunkShape = [1, 1]
+    leaf.layout.shards?.shape = [1, 2]
+    leaf.layout.shards?.places = [.inline([]), .inline(good), .absent, .inline([])]
+    let row = Box(origin: [1, 0], shape: [1, 2])
+    let chunks = try await catalog.lookingIntoShards([leaf], within: [row])[0].chunks
+    #expect(
+      chunks == [.absent, .absent, .inline([5]), .inline([6]), .absent, .absent, .absent, .absent])
+    // A row whose shard is absent, and all rows, of which one is damaged.
+    for part in [Box(origin: [2, 1], shape: [1, 1]), nil] {
+      await #expect(throws: GraftError.self) {
+        try await catalog.lookingIntoShards([leaf], within: [part])
+      }
+    }
+  }
+
+  @Test func `the cells that a box touches are those whose elements it has`() {
+    var random = SeededGenerator(seed: 11)
+    for _ in 0..<200 {
+      let rank = Int.random(in: 0...3, using: &random)
+      let shape = (0..<rank).map { _ in Int.random(in: 1...7, using: &random) }
+      let cell = (0..<rank).map { _ in Int.random(in: 1...4, using: &random) }
+      let origin = shape.map { Int.random(in: 0..<$0, using: &random) }
+      let box = Box(
+        origin: origin, shape: zip(shape, origin).map { Int.random(in: 0...($0 - $1), using: &random) })
+      // Element by element.
+      let grid = ZarrArray.grid(Shape(shape), Shape(cell))
+      var expected = Set<Int>()
+      for number in 0..<box.elementCount {
+        var (rest, index) = (number, box.origin)
+        for axis in (0..<rank).reversed() {
+          index[axis] += rest % box.shape[axis]
+          rest /= box.shape[axis]
+        }
+        expected.insert((0..<rank).reduce(0) { $0 * grid[$1] + index[$1] / cell[$1] })
+      }
+      #expect(
+        ZarrArray.cells(of: box, in: Shape(shape), cellShape: Shape(cell)) == expected.sorted(),
+        "seed 11: \(box) of \(shape) in cells of \(cell)")
+    }
+  }
+
   @Test func `a shard without room for its index is an error`() async {
     await #expect { try await catalog.lookingIntoShards([layout([1, 2, 3])]) } throws: {
       ($0 as? GraftError)?.message == "the shard is too short for its index"
