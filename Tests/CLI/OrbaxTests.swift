@@ -185,6 +185,16 @@ import Testing
     #expect(try Tool.run("load", path).status == 0)
   }
 
+  @Test func `a load of what is compressed is compared with bare decoding`() throws {
+    let load = try json("load", Self.fixture("v1"), "--select", "params/layer0/bias")
+    let ceiling = try #require(load["ceiling"] as? [String: Any])
+    #expect((ceiling["name"] as? String)?.hasPrefix("zstd of frames in memory") == true, "\(ceiling)")
+    #expect(try #require(ceiling["ratio"] as? Double) > 0)
+    let plain = try json("load", Self.fixture("v1-uncompressed"))
+    let name = (plain["ceiling"] as? [String: Any])?["name"] as? String
+    #expect(name?.hasPrefix("pread") ?? true, "\(plain)")
+  }
+
   @Test func `a checkpoint becomes a safetensors file of the same values`() throws {
     let (source, copy) = (Self.fixture("v1"), folder.path("copy.safetensors"))
     let selection = ["--drop", "name", "--drop", "dtypes/int4", "--drop", "numpy/c16", "--drop", "odd/a.b"]
