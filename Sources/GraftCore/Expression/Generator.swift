@@ -15,7 +15,7 @@ public enum Generator: Hashable, Sendable {
     case uniform(lower: Double, upper: Double)
     /// Normally with this mean and standard deviation.
     case normal(mean: Double, standardDeviation: Double)
-    /// Normally with mean 0, those beyond two of these standard deviations drawn again.
+    /// Normally with mean 0 and this standard deviation before it is cut off at two of them on both sides.
     case truncatedNormal(standardDeviation: Double)
   }
 }
