@@ -103,7 +103,7 @@ let package = Package(
       path: "Tests/Fuzz",
       swiftSettings: testSettings),
     .testTarget(
-      name: "GraftKernelsTests", dependencies: ["CGraftKernels", "GraftTestSupport"],
+      name: "GraftKernelsTests", dependencies: ["CGraftKernels", "GraftCore", "GraftTestSupport"],
       swiftSettings: testSettings),
     .testTarget(
       name: "GraftCoreTests", dependencies: ["GraftCore", "GraftTestSupport"], swiftSettings: testSettings),

@@ -36,8 +36,9 @@ GRAFT_INLINE float decode_small(uint32_t code, int exponent_bits, int significan
   const uint32_t subnormal = bits_of_f32((float)(int32_t)magnitude * unit);
   uint32_t bits = magnitude >> significand_bits == 0 ? subnormal : normal;
   if (specials == IEEE) {
-    // Infinity, and NaN with its payload, made quiet as the processor does.
-    const uint32_t special = 0x7F800000 | magnitude << (23 - significand_bits) | (magnitude > infinity ? 0x400000 : 0);
+    // Infinity, and NaN, made quiet as the processor does, with what a 16-bit float has of a payload.
+    const uint32_t payload = significand_bits >= 7 ? magnitude << (23 - significand_bits) : 0;
+    const uint32_t special = 0x7F800000 | (magnitude > infinity ? payload | 0x400000 : 0);
     bits = magnitude >= infinity ? special : bits;
   } else if (specials == NAN_ONLY) {
     bits = magnitude == (1u << (exponent_bits + significand_bits)) - 1 ? 0x7FC00000 : bits;

@@ -77,8 +77,8 @@ struct graft_format {
 //   to a float     the nearest number, of two equally near ones the even one, rounded once whatever the source is
 //                  (ml_dtypes rounds float64 and integers to float32 first, and so at times to the second nearest).
 //                  Too large numbers become infinity; where there is none, NaN; where there is no NaN either (float4,
-//                  float6), the largest number. NaN stays NaN and keeps its sign, the upper bits of its payload are kept
-//                  for bfloat16 and wider and otherwise dropped; where there is no NaN it becomes a zero.
+//                  float6), the largest number. NaN stays NaN and keeps its sign where there is one; between bfloat16,
+//                  float16 and wider it keeps the upper bits of its payload; where there is no NaN it becomes a zero.
 //                  float8_e8m0fnu takes the nearest power of two, of two equally near ones the larger; what is not
 //                  positive becomes NaN. (For numbers between 2^-127 and 1.5 × 2^-127 ml_dtypes gives 2^-126.)
 //   int to int     modulo 2^width
