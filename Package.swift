@@ -83,7 +83,8 @@ let package = Package(
 
     // How fast it is, beside what the machine can do.
     .target(
-      name: "GraftBenchmark", dependencies: ["Graft", "GraftMeasure", "GraftIO", "GraftCore"],
+      name: "GraftBenchmark",
+      dependencies: ["Graft", "GraftMeasure", "GraftExecute", "GraftIO", "GraftCore", "CGraftKernels"],
       path: "Benchmarks/GraftBenchmark", swiftSettings: settings),
     .executableTarget(
       name: "graft-benchmark", dependencies: ["GraftBenchmark", "GraftCore"],

@@ -8,6 +8,7 @@ package enum BenchmarkKind: String, CaseIterable, Hashable, Sendable {
   case memory
   case convert
   case orbax
+  case kernels
 
   /// The question, in a line.
   package var summary: String {
@@ -17,6 +18,7 @@ package enum BenchmarkKind: String, CaseIterable, Hashable, Sendable {
     case .open: "How long until the leaves are known and their reads are planned, and is that linear?"
     case .convert: "How fast do elements become arrays of Float?"
     case .orbax: "How close does loading what Orbax wrote come to bare decoding, and what do slices cost?"
+    case .kernels: "How close do casts, arithmetic, random numbers and transposes come to a copy?"
     case .memory: "How much memory does a load take beyond its result?"
     }
   }
@@ -33,6 +35,7 @@ package enum BenchmarkKind: String, CaseIterable, Hashable, Sendable {
       case .open: try await OpenBenchmark(options).run()
       case .convert: try await ConvertBenchmark(options).run()
       case .orbax: try await OrbaxBenchmark(options).run()
+      case .kernels: try await KernelsBenchmark(options).run()
       case .memory: try await MemoryBenchmark(options).run()
       }
     report.name = rawValue
