@@ -120,31 +120,51 @@ static void empty_bins(struct bins *bins, struct graft_sum *sum) {
   }
 }
 
-static void add_f32(struct bins *bins, struct graft_sum *sum, const any_f32 *a, const any_f32 *b, size_t count) {
+typedef bool multiply_loop(int64_t *products, uint32_t *places, const any_u32 *a, const any_u32 *b, size_t count);
+
+#define VARIANT(NAME) NAME##_portable
+#include "sum_loops.h"
+#undef VARIANT
+
+#if GRAFT_HAS_X86_VARIANTS
+#pragma clang attribute push(__attribute__((target(GRAFT_AVX2_TARGET))), apply_to = function)
+#define VARIANT(NAME) NAME##_avx2
+#include "sum_loops.h"
+#undef VARIANT
+#pragma clang attribute pop
+
+#pragma clang attribute push(__attribute__((target(GRAFT_AVX512_TARGET))), apply_to = function)
+#define VARIANT(NAME) NAME##_avx512
+#include "sum_loops.h"
+#undef VARIANT
+#pragma clang attribute pop
+#endif
+
+static multiply_loop *loop_of(enum graft_variant variant) {
+#if GRAFT_HAS_X86_VARIANTS
+  if (variant == GRAFT_AVX512) return multiply_f32_avx512;
+  if (variant == GRAFT_AVX2) return multiply_f32_avx2;
+#endif
+  (void)variant;
+  return multiply_f32_portable;
+}
+
+static void add_f32(multiply_loop *multiply, struct bins *bins, struct graft_sum *sum, const void *a, const void *b,
+                    size_t count) {
   int64_t products[block_count];
-  uint16_t places[block_count];
-  uint32_t highest = 0;
-  GRAFT_INDEPENDENT for (size_t i = 0; i < count; i++) {
-    const uint32_t x = bits_of_f32(a[i]), y = bits_of_f32(b[i]);
-    const uint32_t x_exponent = x >> 23 & 0xFF, y_exponent = y >> 23 & 0xFF;
-    const uint32_t x_significand = (x & 0x7FFFFF) | (x_exponent != 0 ? 0x800000 : 0);
-    const uint32_t y_significand = (y & 0x7FFFFF) | (y_exponent != 0 ? 0x800000 : 0);
-    const bool is_finite = x_exponent != 0xFF && y_exponent != 0xFF;
-    const int64_t product = (int64_t)((uint64_t)x_significand * y_significand);
-    const int64_t sign = -(int64_t)((x ^ y) >> 31);
-    products[i] = is_finite ? (product ^ sign) - sign : 0;
-    // A subnormal number has the exponent of the smallest normal one.
-    places[i] = (uint16_t)((x_exponent != 0 ? x_exponent : 1) + (y_exponent != 0 ? y_exponent : 1));
-    highest |= is_finite ? 0 : 1;
-  }
+  uint32_t places[block_count];
+  const bool all_finite = multiply(products, places, a, b, count);
   size_t i = 0;
-  for (; i + lanes <= count; i += lanes)
-    for (unsigned lane = 0; lane < lanes; lane++) bins->sums[lane][places[i + lane]] += products[i + lane];
+  for (; i + lanes <= count; i += lanes) {
+    _Pragma("unroll") for (unsigned lane = 0; lane < lanes; lane++)
+      bins->sums[lane][places[i + lane]] += products[i + lane];
+  }
   for (; i < count; i++) bins->sums[0][places[i]] += products[i];
-  if (highest == 0) return;
+  if (all_finite) return;
+  const any_f32 *x = a, *y = b;
   for (i = 0; i < count; i++) {
-    const uint32_t x = bits_of_f32(a[i]), y = bits_of_f32(b[i]);
-    if ((x >> 23 & 0xFF) == 0xFF || (y >> 23 & 0xFF) == 0xFF) add_special(sum, (double)a[i] * (double)b[i]);
+    const bool is_finite = __builtin_isfinite(x[i]) && __builtin_isfinite(y[i]);
+    if (!is_finite) add_special(sum, (double)x[i] * (double)y[i]);
   }
 }
 
@@ -189,6 +209,7 @@ int graft_sum_products(enum graft_variant variant, struct graft_sum *sum, struct
   const struct cast_route from_b = cast_route_between(variant, b.format, computed);
   const bool is_one_operand =
       a.elements == b.elements && a.format.dtype == b.format.dtype && stored_bit_width(a.format) == stored_bit_width(b.format);
+  multiply_loop *const multiply = loop_of(variant);
   struct bins bins = {0};
   _Alignas(64) uint8_t left[block_count * sizeof(double)], right[block_count * sizeof(double)];
   for (size_t done = 0; done < count; done += block_count) {
@@ -197,7 +218,7 @@ int graft_sum_products(enum graft_variant variant, struct graft_sum *sum, struct
     if (!is_one_operand) cast_along(&from_b, right, (const uint8_t *)b.elements + stored_byte_count(b.format, done), some);
     const void *const other = is_one_operand ? left : right;
     if (is_narrow) {
-      add_f32(&bins, sum, (const any_f32 *)(const void *)left, other, some);
+      add_f32(multiply, &bins, sum, left, other, some);
       if ((done + block_count) % bin_capacity == 0) empty_bins(&bins, sum);
     } else {
       add_f64(sum, (const any_f64 *)(const void *)left, other, some);

@@ -16,7 +16,7 @@ package enum RandomDistribution: Hashable, Sendable {
   package var isValid: Bool {
     switch self {
     case .uniform(let range):
-      range.lowerBound.isFinite && range.upperBound.isFinite && range.lowerBound < range.upperBound
+      range.lowerBound < range.upperBound && (range.upperBound - range.lowerBound).isFinite
     case .normal(let mean, let deviation), .truncatedNormal(let mean, let deviation):
       mean.isFinite && deviation.isFinite && deviation >= 0
     }
