@@ -101,6 +101,42 @@ private func packed(_ codes: some Sequence<Int>, _ dtype: DType) -> [UInt8] {
     }
   }
 
+  @Test func `dtypes that NumPy has meet where NumPy lets them meet`() throws {
+    let golden = try Golden.words("promoted.txt")
+    #expect(golden.count == 14 * 14)
+    for words in golden {
+      let (first, second) = (try #require(DType(rawValue: words[0])), try #require(DType(rawValue: words[1])))
+      #expect(first.promoted(with: second).rawValue == words[2], "\(first) with \(second)")
+    }
+  }
+
+  @Test func `two dtypes meet in one that holds both, and no narrower one does`() {
+    for first in DType.allCases {
+      for second in DType.allCases {
+        let meeting = first.promoted(with: second)
+        #expect(meeting == second.promoted(with: first))
+        func holdsBoth(_ dtype: DType) -> Bool {
+          first.convertsExactly(to: dtype) && second.convertsExactly(to: dtype)
+        }
+        let narrower = DType.allCases.filter {
+          $0.bitWidth < meeting.bitWidth && $0.bitWidth % 8 == 0 && holdsBoth($0)
+        }
+        // Another float8 may happen to hold both, but nobody expects to be given a third one.
+        #expect(
+          narrower.allSatisfy { $0.bitWidth == 8 }, "\(first) with \(second): \(meeting), not \(narrower)")
+        if !holdsBoth(meeting) {
+          #expect(meeting == .float64 || meeting == .complex128)
+          #expect(!DType.allCases.contains(where: holdsBoth), "\(first) with \(second)")
+        }
+      }
+    }
+    #expect(DType.bfloat16.promoted(with: .float16) == .float32)
+    #expect(DType.float8E4M3FN.promoted(with: .float8E5M2) == .float16)
+    #expect(DType.bfloat16.promoted(with: .int8) == .bfloat16)
+    #expect(DType.int4.promoted(with: .uint4) == .int8)
+    #expect(DType.float8E4M3FN.promoted(with: .bfloat16) == .bfloat16)
+  }
+
   @Test(arguments: [DType.int4, .uint4]) func `4-bit integers read, from the low bits up`(dtype: DType) throws
   {
     let tensor = try Tensor(bytes: packed(0..<15, dtype), spec: TensorSpec(dtype, [3, 5]))

@@ -7,6 +7,7 @@ Makes the folder ml_dtypes-0.6.0 beside this script:
   <dtype>.f32   for dtypes of up to 8 bits, the float32 of each code in order, little-endian; NaN is 0x7fc00000
   hashes.txt    for bfloat16 and float16, the FNV-1a 64-bit hash of the bytes that such a file would have
   exact.txt     every pair of dtypes of which the first converts to the second without changing any value
+  promoted.txt  for every pair of the dtypes that NumPy has itself, the dtype that NumPy promotes both to
 """
 
 import pathlib
@@ -108,3 +109,11 @@ with open(HERE / "exact.txt", "w") as out:
         for target in every:
             if survives(source, target):
                 out.write(f"{source} {target}\n")
+
+
+NATIVE = ["bool", *(f"{u}int{n}" for n in (8, 16, 32, 64) for u in ("", "u")), "float16", "float32", "float64",
+          "complex64", "complex128"]
+with open(HERE / "promoted.txt", "w") as out:
+    for first in NATIVE:
+        for second in NATIVE:
+            out.write(f"{first} {second} {np.promote_types(first, second).name}\n")
