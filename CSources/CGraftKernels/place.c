@@ -6,7 +6,8 @@
 //   rows       runs along one inner axis, the outer axes counted like an odometer;
 //   blocks     short runs where one axis is the tightest in the source and another in the destination: walked in
 //              square tiles, so that each cache line is used whole while it is at hand;
-//   transpose  blocks whose elements lie side by side on both sides: tiles go through vector registers.
+//   transpose  blocks whose elements lie side by side on both sides: tiles go through vector registers; few rows that
+//              become an inner axis without a gap are interleaved.
 
 #include "graft_kernels.h"
 
@@ -262,6 +263,13 @@ PORTABLE_BLOCK(portable_block_2, uint16_t, 8, 3, LIST(0, 8, 1, 9, 2, 10, 3, 11),
 PORTABLE_BLOCK(portable_block_4, uint32_t, 4, 2, LIST(0, 4, 1, 5), LIST(2, 6, 3, 7))
 PORTABLE_BLOCK(portable_block_8, uint64_t, 2, 1, LIST(0, 2), LIST(1, 3))
 
+// Elements of 16 bytes fill a register, and only move; four by four, as four of them are a cache line.
+static void block_16(char *destination, ptrdiff_t destination_stride, const char *source, ptrdiff_t source_stride) {
+  _Pragma("unroll") for (int column = 0; column < 4; column++)
+    _Pragma("unroll") for (int row = 0; row < 4; row++)
+      memcpy(destination + column * destination_stride + row * 16, source + row * source_stride + column * 16, 16);
+}
+
 #if defined(__x86_64__)
 // The same in both halves of a 32-byte register at once: the low half has the first n rows, the high half the next n,
 // so that a destination row gets 32 bytes side by side.
@@ -310,7 +318,53 @@ static struct transposer transposer_for(size_t element, bool vector) {
     case 2: return (struct transposer){portable_block_2, 8, 8};
     case 4: return (struct transposer){portable_block_4, 4, 4};
     case 8: return (struct transposer){portable_block_8, 2, 2};
+    case 16: return (struct transposer){block_16, 4, 4};
     default: return (struct transposer){NULL, 0, 0};
+  }
+}
+
+// ---- Interleaving ---------------------------------------------------------------------------------------------------
+
+// So few rows fill no block of a transposer; they are interleaved by loops that the compiler turns into shuffles.
+enum { most_interleaved = 8 };
+
+#define INTERLEAVE(TYPE, ROWS)                                                                                    \
+  case ROWS:                                                                                                      \
+    for (size_t i = 0; i < columns; i++)                                                                          \
+      _Pragma("unroll") for (size_t r = 0; r < ROWS; r++) to[ROWS * i + r] =                                      \
+          ((const TYPE *)(const void *)(source + (ptrdiff_t)r * source_stride))[i];                               \
+    break;
+#define INTERLEAVE_TYPE(NAME, TYPE)                                                                               \
+  static void NAME(TYPE *restrict to, const char *restrict source, ptrdiff_t source_stride, size_t rows,          \
+                   size_t columns) {                                                                              \
+    switch (rows) {                                                                                               \
+      INTERLEAVE(TYPE, 2)                                                                                         \
+      INTERLEAVE(TYPE, 3)                                                                                         \
+      INTERLEAVE(TYPE, 4)                                                                                         \
+      INTERLEAVE(TYPE, 5)                                                                                         \
+      INTERLEAVE(TYPE, 6)                                                                                         \
+      INTERLEAVE(TYPE, 7)                                                                                         \
+      INTERLEAVE(TYPE, 8)                                                                                         \
+      default: break;                                                                                             \
+    }                                                                                                             \
+  }
+typedef uint8_t any_1 __attribute__((aligned(1), may_alias));
+typedef uint16_t any_2 __attribute__((aligned(1), may_alias));
+typedef uint32_t any_4 __attribute__((aligned(1), may_alias));
+typedef uint64_t any_8 __attribute__((aligned(1), may_alias));
+INTERLEAVE_TYPE(interleave_1, any_1)
+INTERLEAVE_TYPE(interleave_2, any_2)
+INTERLEAVE_TYPE(interleave_4, any_4)
+INTERLEAVE_TYPE(interleave_8, any_8)
+
+// Writes element 0 of each of 2 to 8 rows, then element 1 of each, and so on; elements of 1, 2, 4 or 8 bytes.
+static void interleave_rows(char *destination, const char *source, ptrdiff_t source_stride, size_t rows,
+                            size_t columns, size_t element) {
+  switch (element) {
+    case 1: interleave_1((void *)destination, source, source_stride, rows, columns); break;
+    case 2: interleave_2((void *)destination, source, source_stride, rows, columns); break;
+    case 4: interleave_4((void *)destination, source, source_stride, rows, columns); break;
+    default: interleave_8((void *)destination, source, source_stride, rows, columns); break;
   }
 }
 
@@ -340,61 +394,87 @@ enum { tile_bytes = 256 * 128 };
 // Results from here on are larger than what a core's caches keep for whoever uses them next, so lines are streamed.
 enum { streaming_bytes = 4 << 20 };
 
+// Transposes `rows` × `columns` elements into a tile whose rows are `pitch` bytes apart, in blocks of `with`, and, for rows
+// that do not fill one, of `rest`. The next `ahead_bytes` of each row are asked for on the way.
+static void transpose_tile(char *tile, ptrdiff_t pitch, const char *source, ptrdiff_t source_stride, size_t rows,
+                           size_t columns, size_t element, struct transposer with, struct transposer rest,
+                           size_t ahead_bytes) {
+  const size_t block_columns = columns - columns % with.columns;
+  size_t r = 0;
+  for (; r + with.rows <= rows; r += with.rows) {
+    // The hardware foresees no rows that are pages apart: ask for the next tile's (a third faster).
+    for (size_t ahead = r; ahead < r + with.rows; ahead++)
+      for (size_t line = 0; line < ahead_bytes; line += 64)
+        __builtin_prefetch(source + (ptrdiff_t)ahead * source_stride + columns * element + line);
+    for (size_t c = 0; c < block_columns; c += with.columns)
+      with.block(tile + (ptrdiff_t)c * pitch + r * element, pitch, source + (ptrdiff_t)r * source_stride + c * element,
+                 source_stride);
+  }
+  for (; r + rest.rows <= rows; r += rest.rows)
+    for (size_t c = 0; c < block_columns; c += rest.columns)
+      rest.block(tile + (ptrdiff_t)c * pitch + r * element, pitch, source + (ptrdiff_t)r * source_stride + c * element,
+                 source_stride);
+  // What no block covers: the last rows, then the last columns of the rows that blocks cover.
+  struct plane plane = {.destination = tile + r * element,
+                        .source = source + (ptrdiff_t)r * source_stride,
+                        .run = element,
+                        .inner_count = rows - r,
+                        .outer_count = columns,
+                        .inner_source = source_stride,
+                        .inner_destination = (ptrdiff_t)element,
+                        .outer_source = (ptrdiff_t)element,
+                        .outer_destination = pitch};
+  if (plane.inner_count > 0) copy_plane(&plane);
+  if (block_columns < columns && r > 0) {
+    plane.destination = tile + (ptrdiff_t)block_columns * pitch;
+    plane.source = source + block_columns * element;
+    plane.inner_count = r;
+    plane.outer_count = columns - block_columns;
+    copy_plane(&plane);
+  }
+}
+
 // Transposes a plane whose inner axis is contiguous in the destination and whose outer axis is in the source.
 //
 // A tile is transposed into a buffer of its own and copied out from there: with strides of a power of two, as most
 // models have, the lines of a tile would otherwise evict each other from the few ways of one cache set.
-static void transpose_plane(const struct plane *plane, struct transposer with) {
+static void transpose_plane(const struct plane *plane, struct transposer with, struct transposer rest) {
   _Alignas(64) char tile[tile_bytes];
   const size_t element = plane->run;
   const size_t row_bytes = tile_row_bytes(element);
   const size_t steps = row_bytes / element;
-  const ptrdiff_t pitch = (ptrdiff_t)row_bytes;
+  // Where few rows are interleaved without a gap, as by a stack on the inner axis, a tile is one piece of the destination: it
+  // may be longer, and goes out at once.
+  const size_t dense_bytes = plane->inner_count * element;
+  const bool is_dense = dense_bytes <= row_bytes && plane->outer_destination == (ptrdiff_t)dense_bytes;
+  const ptrdiff_t pitch = is_dense ? (ptrdiff_t)dense_bytes : (ptrdiff_t)row_bytes;
+  const bool is_interleaved =
+      is_dense && plane->inner_count >= 2 && plane->inner_count <= most_interleaved && element <= 8;
+  const size_t column_steps = is_interleaved ? tile_bytes / 4 / dense_bytes / 64 * 64 : steps;
   copy_out *out = cached_copy_out;
 #if defined(__x86_64__)
-  const bool whole_lines = ((uintptr_t)plane->destination | (uintptr_t)plane->outer_destination) % 64 == 0;
+  // The tiles of a dense plane are whole lines long.
+  const uintptr_t apart = (uintptr_t)plane->destination | (is_dense ? 0 : (uintptr_t)plane->outer_destination);
+  const bool whole_lines = apart % 64 == 0;
   if (whole_lines && plane->outer_count * plane->inner_count * element >= streaming_bytes) out = streaming_copy_out;
 #endif
   for (size_t i0 = 0; i0 < plane->inner_count; i0 += steps) {
     const size_t rows = plane->inner_count - i0 < steps ? plane->inner_count - i0 : steps;
-    const size_t block_rows = rows - rows % with.rows;
-    for (size_t o0 = 0; o0 < plane->outer_count; o0 += steps) {
-      const size_t columns = plane->outer_count - o0 < steps ? plane->outer_count - o0 : steps;
-      const size_t block_columns = columns - columns % with.columns;
+    for (size_t o0 = 0; o0 < plane->outer_count; o0 += column_steps) {
+      const size_t columns = plane->outer_count - o0 < column_steps ? plane->outer_count - o0 : column_steps;
       const char *source = plane->source + (ptrdiff_t)i0 * plane->inner_source + (ptrdiff_t)(o0 * element);
-      for (size_t r = 0; r < block_rows; r += with.rows) {
-        // The hardware foresees no rows that are pages apart: ask for the next tile's (a third faster).
-        if (o0 + 2 * steps <= plane->outer_count)
-          for (size_t ahead = r; ahead < r + with.rows; ahead++)
-            for (size_t line = 0; line < row_bytes; line += 64)
-              __builtin_prefetch(source + (ptrdiff_t)ahead * plane->inner_source + row_bytes + line);
-        for (size_t c = 0; c < block_columns; c += with.columns)
-          with.block(tile + (ptrdiff_t)c * pitch + r * element, pitch,
-                     source + (ptrdiff_t)r * plane->inner_source + c * element, plane->inner_source);
-      }
-      // What no block covers: the last rows, then the last columns of the rows that blocks cover.
-      struct plane rest = {.destination = tile + block_rows * element,
-                           .source = source + (ptrdiff_t)block_rows * plane->inner_source,
-                           .run = element,
-                           .inner_count = rows - block_rows,
-                           .outer_count = columns,
-                           .inner_source = plane->inner_source,
-                           .inner_destination = (ptrdiff_t)element,
-                           .outer_source = (ptrdiff_t)element,
-                           .outer_destination = pitch};
-      if (rest.inner_count > 0) copy_plane(&rest);
-      if (block_columns < columns && block_rows > 0) {
-        rest.destination = tile + (ptrdiff_t)block_columns * pitch;
-        rest.source = source + block_columns * element;
-        rest.inner_count = block_rows;
-        rest.outer_count = columns - block_columns;
-        copy_plane(&rest);
-      }
       char *destination =
           plane->destination + (ptrdiff_t)(i0 * element) + (ptrdiff_t)o0 * plane->outer_destination;
-      for (size_t c = 0; c < columns; c++) {
-        char *line = destination + (ptrdiff_t)c * plane->outer_destination;
-        out(line, tile + (ptrdiff_t)c * pitch, rows * element);
+      if (is_interleaved)
+        interleave_rows(tile, source, plane->inner_source, rows, columns, element);
+      else
+        transpose_tile(tile, pitch, source, plane->inner_source, rows, columns, element, with, rest,
+                       o0 + 2 * column_steps <= plane->outer_count ? row_bytes : 0);
+      if (is_dense) {
+        out(destination, tile, columns * dense_bytes);
+      } else {
+        for (size_t c = 0; c < columns; c++)
+          out(destination + (ptrdiff_t)c * plane->outer_destination, tile + (ptrdiff_t)c * pitch, rows * element);
       }
     }
   }
@@ -448,7 +528,7 @@ static void place_simple(struct simple_copy *copy, char *destination, const char
     plane.source = source + from;
     plane.destination = destination + to;
     if (transposer.block != NULL)
-      transpose_plane(&plane, transposer);
+      transpose_plane(&plane, transposer, transposer_for(plane.run, false));
     else
       copy_plane(&plane);
   } while (advance(copy, index, &from, &to));
