@@ -10,9 +10,6 @@ extension DType {
     return Self.promotions[[self, other]] ?? (isComplex || other.isComplex ? .complex128 : .float64)
   }
 
-  /// Whether elements have an imaginary part.
-  public var isComplex: Bool { self == .complex64 || self == .complex128 }
-
   /// What two dtypes can meet in, in order of preference.
   private static let meetingPoints: [DType] = [
     .int4, .uint4, .int8, .uint8, .int16, .uint16, .float16, .bfloat16, .int32, .uint32, .float32, .int64,
