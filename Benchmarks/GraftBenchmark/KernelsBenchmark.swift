@@ -240,14 +240,14 @@ struct KernelsBenchmark {
           }
         })
     }
-    // 32 leaves one after the other become the inner axis, of elements and of rows.
-    for (element, name) in [(2, "stack of 32 on the inner axis, elements of 2"), (4, "the same of 4")] {
-      let length = byteCount / 32 / element
+    // Leaves one after the other become the inner axis: their elements take turns.
+    for (leafCount, element) in [(32, 2), (32, 4), (3, 4), (2, 2)] {
+      let length = byteCount / leafCount / element
       place(
-        name, run: element,
+        "stack of \(leafCount) on the inner axis, elements of \(element)", run: element,
         [
-          graft_copy_axis(count: 32, source_stride: length * element, destination_stride: element),
-          graft_copy_axis(count: length, source_stride: element, destination_stride: 32 * element),
+          graft_copy_axis(count: leafCount, source_stride: length * element, destination_stride: element),
+          graft_copy_axis(count: length, source_stride: element, destination_stride: leafCount * element),
         ])
     }
     let results = try await measure("placement", contestants, &report)
