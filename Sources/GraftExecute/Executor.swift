@@ -30,8 +30,11 @@ package struct Executor: Sendable {
     into places: [Place], progress: (@Sendable (Progress) -> Void)? = nil
   ) async throws(GraftError) -> ReadReport {
     precondition(places.count == plan.results.count, "one place for each result")
-    for case (.memory(let memory), let result) in zip(places, plan.results) {
-      precondition(memory.count == result.spec.byteCount, "\(result.path) has a place of another size")
+    for index in places.indices {
+      guard case .memory(let memory) = places[index] else { continue }
+      precondition(
+        memory.count == plan.results[index].spec.byteCount,
+        "\(plan.results[index].path) has a place of another size")
     }
     let cuts = TileRun.cuts(of: plan, places: places)
     var report = ReadReport()

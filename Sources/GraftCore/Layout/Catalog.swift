@@ -14,6 +14,10 @@ public struct Catalog: Sendable {
   public var userMetadata: [(key: String, value: String)]
   /// What the checkpoint says about single leaves beyond their tensors, as text by key: `sharding`, for example.
   public var leafMetadata: [TreePath: [String: String]] = [:]
+  /// Whether any leaf has chunks within shards, whose indices have to be read before it can be planned.
+  ///
+  /// A format that has shards says so, which spares every load of the others a walk over all leaves.
+  package var hasShards = false
 
   /// A catalog, all of whose metadata is its users'.
   public init(

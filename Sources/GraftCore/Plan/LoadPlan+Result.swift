@@ -7,16 +7,6 @@ internal import OrderedCollections
 extension Tree where Leaf == StoredLeaf {
   /// The same tree of what each leaf is.
   package var specs: Tree<LeafSpec> { mapLeaves { .leaf($1.spec) } }
-
-  /// Whether any leaf has chunks within shards, whose indices have to be read before it can be planned.
-  package var hasShards: Bool {
-    switch node {
-    case .leaf(.tensor(_, let layout, _)): layout.shards != nil
-    case .dictionary(let children), .namedTuple(_, let children): children.values.contains { $0.hasShards }
-    case .list(let children), .tuple(let children): children.contains { $0.hasShards }
-    case .leaf, .empty, .fault, .absent: false
-    }
-  }
 }
 
 extension Tree where Leaf == LeafSpec {
@@ -41,7 +31,7 @@ extension Tree where Leaf == LeafSpec {
 extension LoadPlan {
   /// The tree of values, once the plan's results are these tensors.
   package func values(_ tensors: [Tensor]) -> Tree<LeafValue> {
-    tree.mapLeaves { _, outcome in
+    tree.mapNodes { outcome in
       switch outcome {
       case .read(let index), .initialized(let index): .leaf(.tensor(tensors[index]))
       case .string(let text): .leaf(.string(text))

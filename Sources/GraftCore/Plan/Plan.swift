@@ -154,8 +154,13 @@ extension Plan.Move {
 }
 
 extension Plan {
-  /// The bytes of all results.
-  public var resultByteCount: Int { results.reduce(0) { $0 + $1.spec.byteCount } }
+  /// The bytes of all results; the largest number there is where a checkpoint claims more than that.
+  public var resultByteCount: Int {
+    results.reduce(0) { sum, result in
+      let (next, overflow) = sum.addingReportingOverflow(result.spec.byteCount)
+      return overflow ? .max : next
+    }
+  }
 
   /// The bytes that go straight from a file into their place.
   public var bytesReadIntoPlace: Int {

@@ -34,7 +34,7 @@ package struct Planner {
   /// Adds an opened checkpoint: its files, and, where some of its leaves had shards that were looked into since the expressions
   /// were made, their layouts.
   package mutating func addCheckpoint(_ catalog: Catalog) {
-    if catalog.tree.hasShards { resolvedTrees[fileOffsets.count] = catalog.tree }
+    if catalog.hasShards { resolvedTrees[fileOffsets.count] = catalog.tree }
     addFiles(catalog.files)
   }
 

@@ -427,6 +427,23 @@ extension Tree {
     try map(at: .root, body)
   }
 
+  /// The tree with each leaf replaced by what `body` makes of it, which needs no path; faults stay.
+  ///
+  /// Making the paths is most of what ``mapLeaves(_:)`` costs.
+  func mapNodes<T: Sendable>(_ body: (Leaf) -> Tree<T>) -> Tree<T> {
+    switch node {
+    case .leaf(let leaf): body(leaf)
+    case .dictionary(let children): Tree<T>(.dictionary(children.mapValues { $0.mapNodes(body) }))
+    case .namedTuple(let type, let children):
+      Tree<T>(.namedTuple(type: type, children.mapValues { $0.mapNodes(body) }))
+    case .list(let children): Tree<T>(.list(children.map { $0.mapNodes(body) }))
+    case .tuple(let children): Tree<T>(.tuple(children.map { $0.mapNodes(body) }))
+    case .empty: .empty
+    case .fault(let error): .fault(error)
+    case .absent(let path): .fault(Tree<T>.absence(of: path))
+    }
+  }
+
   private func map<T: Sendable, Failure: Error>(
     at path: TreePath, _ body: (TreePath, Leaf) throws(Failure) -> Tree<T>
   ) throws(Failure) -> Tree<T> {

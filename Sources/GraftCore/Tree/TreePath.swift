@@ -20,7 +20,12 @@ public struct TreePath: Hashable, Sendable {
   public var last: Key? { keys.last }
 
   /// The path of a child of this path's node.
-  public func appending(_ key: Key) -> TreePath { TreePath(keys + [key]) }
+  public func appending(_ key: Key) -> TreePath {
+    // One allocation: walks over large trees make a path for every leaf.
+    var keys = self.keys
+    keys.append(key)
+    return TreePath(keys)
+  }
 }
 
 extension TreePath: Comparable {

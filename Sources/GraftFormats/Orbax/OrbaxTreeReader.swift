@@ -56,6 +56,7 @@ struct OrbaxTreeReader {
       }
     }
     var catalog = about.catalog(files: files, tree: tree)
+    catalog.hasShards = tensors.contains { $0.layout.shards != nil }
     catalog.leafMetadata = try await leafMetadata(of: arrays)
     return catalog
   }

@@ -12,7 +12,7 @@ extension Catalog {
   package func resolvingShards(
     for target: Tree<Target>, limits: Limits = Limits()
   ) async throws(GraftError) -> Catalog {
-    guard tree.hasShards else { return self }
+    guard hasShards else { return self }
     var sharded: [(path: TreePath, spec: TensorSpec, layout: Layout)] = []
     tree.forEachLeaf { path, leaf in
       if case .tensor(let spec, let layout, _) = leaf, layout.shards != nil {
