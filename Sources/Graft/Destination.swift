@@ -16,6 +16,9 @@ public struct Destination: Sendable {
   let kind: Kind
 
   /// Memory of Graft's own pool, which is kept and reused when the tensors are gone.
+  ///
+  /// Tensors of less than 256 KiB share memory in pieces of at most 2 MiB, in the order of their files. A piece is given back
+  /// with the last of its tensors, so whoever keeps a few small ones for long, out of many, does well to copy them.
   public static let host = Destination(kind: .host)
 
   /// Views of the checkpoint's files: nothing is read until an element is touched.

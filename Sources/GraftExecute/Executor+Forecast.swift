@@ -5,19 +5,26 @@ extension Executor {
   /// What ``run(into:progress:)`` would read into memory, without reading or opening anything.
   ///
   /// It is exact for files that are not in the page cache and are read through it, where chunks are plain or wanted whole. What is
-  /// in the page cache is read with fewer gaps, in more requests; direct I/O reads whole sectors; results that happen to be
-  /// neighbours in memory may be read in fewer requests; and of a large chunk that is decoded as a stream no more is
-  /// read than the last wanted byte takes.
+  /// in the page cache is read with fewer gaps, in more requests; direct I/O reads whole sectors; a caller's own memory has other
+  /// neighbours than ``HostLayout``; and of a large chunk that is decoded as a stream no more is read than the last wanted byte
+  /// takes.
   ///
   /// - Parameter isResident: whether the files are in the page cache, where near neighbours are read apart rather than together.
   /// - Throws: ``GraftError`` of code `invalidArgument` for settings that leave no room to read anything.
   package func forecast(isResident: Bool = false) throws(GraftError) -> ReadReport {
     let readTuning = self.readTuning
     let layout = try StagingLayout(readTuning)
-    let packed = PackedLayout(plan)
-    // Places that are never touched: only whether they are neighbours matters, and these are not.
+    let host = HostLayout(plan, tuning: tuning)
+    // Places that are never touched: only which of them are neighbours matters, and results of two extents are not.
+    var extentAddresses: [Int] = []
+    var end = 4096
+    for extent in host.extents {
+      extentAddresses.append(end)
+      end &+= extent.byteCount &+ 64
+    }
     let places = plan.results.indices.map { index -> Place in
-      let address = (index + 1) * PackedLayout.alignment + packed.offsets[index]
+      let placement = host.placements[index]
+      let address = extentAddresses[placement.extent] &+ placement.byteOffset
       return unsafe .memory(
         UnsafeMutableRawBufferPointer(
           start: UnsafeMutableRawPointer(bitPattern: address), count: plan.results[index].spec.byteCount))

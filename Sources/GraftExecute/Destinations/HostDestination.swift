@@ -1,9 +1,10 @@
 package import GraftCore
 package import GraftIO
 
-/// Results in memory of Graft's own pool: each leaf has an extent, which its tensor keeps alive.
+/// Results in memory of Graft's own pool, which lie as ``HostLayout`` says; a tensor keeps its extent alive.
 package struct HostDestination: Sendable {
   private let results: [Plan.Result]
+  private let layout: HostLayout
   private let extents: [PoolExtent]
 
   /// The memory that the results are written to, in the plan's order.
@@ -14,56 +15,45 @@ package struct HostDestination: Sendable {
   /// - Throws: `insufficientMemory` when the results do not fit the memory at hand, before any of it is taken.
   package init(_ plan: Plan, pool: MemoryPool = .shared, tuning: Tuning) async throws(GraftError) {
     let threadCount = tuning.threadCount ?? UsableProcessors.count
-    let extents = try await BlockingThreads.shared.run { () throws(GraftError) in
-      try pool.checkRoom(for: plan.resultByteCount)
-      let offsets = Self.fileOffsets(plan)
+    let (layout, extents) = try await BlockingThreads.shared.run { () throws(GraftError) in
+      let layout = HostLayout(plan, tuning: tuning)
+      try pool.checkRoom(for: layout.byteCount)
       var extents: [PoolExtent] = []
-      extents.reserveCapacity(plan.results.count)
-      for (result, fileOffset) in zip(plan.results, offsets) {
-        let alignment = Self.alignment(of: result.spec, fileOffset: fileOffset, tuning)
+      extents.reserveCapacity(layout.extents.count)
+      for extent in layout.extents {
         extents.append(
           try pool.allocate(
-            byteCount: result.spec.byteCount, alignment: alignment,
-            offsetInAlignment: alignment == Self.directAlignment ? (fileOffset ?? 0) % alignment : 0))
+            byteCount: extent.byteCount, alignment: extent.alignment,
+            offsetInAlignment: extent.offsetInAlignment))
       }
       try Self.populate(extents, threadCount: threadCount)
-      return extents
+      return (layout, extents)
     }
     results = plan.results
+    self.layout = layout
     self.extents = extents
     // The extents outlive the places: whoever runs the executor holds this destination until it has returned.
-    places = extents.map { unsafe Place.memory($0.bytes) }
+    places = plan.results.indices.map { index in
+      let placement = layout.placements[index]
+      let start = placement.byteOffset
+      return unsafe Place.memory(
+        UnsafeMutableRawBufferPointer(
+          rebasing: extents[placement.extent].bytes[start..<(start + plan.results[index].spec.byteCount)]))
+    }
   }
 
   /// The results, once they are filled.
   package var tensors: [Tensor] {
-    zip(results, extents).map { result, extent in
-      // From here on nobody writes to the extent, and the tensor keeps it.
-      unsafe Tensor(
-        spec: result.spec,
-        storage: BorrowedStorage(owner: extent, bytes: UnsafeRawBufferPointer(extent.bytes), location: .host))
+    // From here on nobody writes to the extents, and the tensors keep them.
+    let storages = extents.map { extent in
+      unsafe BorrowedStorage(
+        owner: extent, bytes: UnsafeRawBufferPointer(extent.bytes), location: .host)
     }
-  }
-
-  /// The coarsest alignment that direct I/O commonly asks of memory and file offsets.
-  private static let directAlignment = 4096
-
-  /// Large leaves lie at the same distance from a page boundary as in their file, so that direct I/O can read them into place.
-  private static func alignment(of spec: TensorSpec, fileOffset: Int?, _ tuning: Tuning) -> Int {
-    guard let fileOffset, tuning.access != .buffered, spec.byteCount >= tuning.directMinimumByteCount,
-      // A leaf that is misaligned in its file is better aligned in memory, even if that costs it a copy.
-      fileOffset % spec.dtype.alignment == 0
-    else { return 64 }
-    return directAlignment
-  }
-
-  /// Where in its file each result begins, if it is read from there in one run.
-  private static func fileOffsets(_ plan: Plan) -> [Int?] {
-    var offsets = [Int?](repeating: nil, count: plan.results.count)
-    for move in plan.moves where move.copy.isContiguous && move.copy.destinationOffset == 0 {
-      offsets[move.result] = move.chunk.range.offset + move.copy.sourceOffset
+    return results.indices.map { index in
+      let placement = layout.placements[index]
+      return Tensor(
+        spec: results[index].spec, storage: storages[placement.extent], byteOffset: placement.byteOffset)
     }
-    return offsets
   }
 
   /// First touch costs more than reading a warm file, so all cores share it, across extents.

@@ -56,7 +56,9 @@ struct OrbaxTreeReader {
       }
     }
     var catalog = about.catalog(files: files, tree: tree)
-    catalog.hasShards = tensors.contains { $0.layout.shards != nil }
+    catalog.hasShards = leaves.contains { leaf in
+      if case .tensor(_, let layout, _) = leaf { layout.shards != nil } else { false }
+    }
     catalog.leafMetadata = try await leafMetadata(of: arrays)
     return catalog
   }
