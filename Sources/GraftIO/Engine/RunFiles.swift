@@ -77,7 +77,7 @@ struct ResidencyView {
 
   /// A query costs about a microsecond, and 0.5 ms for each GiB of it that is resident.
   private static let maximumWindowByteCount = 32 << 20
-  private static let minimumWindowByteCount = 64 << 10
+  private static let minimumWindowByteCount = 256 << 10
   private static let readsPerQuery = 16
 
   mutating func warmth(of operation: ReadOperation, in files: RunFiles, kernel: any ReadKernel) -> Warmth {
