@@ -19,7 +19,7 @@ package enum BenchmarkKind: String, CaseIterable, Hashable, Sendable {
     case .convert: "How fast do elements become arrays of Float?"
     case .orbax: "How close does loading what Orbax wrote come to bare decoding, and what do slices cost?"
     case .kernels: "How close do casts, arithmetic, random numbers and transposes come to a copy?"
-    case .memory: "How much memory does a load take beyond its result?"
+    case .memory: "How much memory does a load or a conversion take beyond its result?"
     }
   }
 

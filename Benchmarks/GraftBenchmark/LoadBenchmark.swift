@@ -37,6 +37,11 @@ struct LoadBenchmark {
       ReadCeilings.warm(file, into: extent, threadCount: threads, blockByteCount: $0)
     }
     ceilings.append(ReadCeilings.warm(file, into: extent, threadCount: 1, blockByteCount: 1 << 20))
+    let byRing = ReadCeilings.warmBlockByteCounts.compactMap {
+      ReadCeilings.warmByRing(file, into: extent, threadCount: threads, blockByteCount: $0)
+    }
+    if byRing.isEmpty { report.conditions.append("no io_uring ceiling: the kernel refuses it") }
+    ceilings += byRing
     let graft = Contestant(
       "Graft", byteCount: checkpoint.logicalByteCount,
       prepare: { [kept] () async throws(GraftError) in

@@ -3,7 +3,7 @@ internal import Graft
 internal import GraftIO
 internal import GraftMeasure
 
-/// Watches the memory of loads: what they take beyond their result must stay within the budget.
+/// Watches the memory of loads and conversions: what they take beyond their result must stay within the budget.
 struct MemoryBenchmark {
   let options: BenchmarkOptions
   private let kept = KeptResult()
@@ -42,7 +42,7 @@ struct MemoryBenchmark {
     )
     var table = BenchmarkReport.Table(
       "memory beyond base and result",
-      ["load", "result, MiB", "beyond, MiB", "by peak RSS, MiB", "staging, MiB"])
+      ["load or conversion", "result, MiB", "beyond, MiB", "by peak RSS, MiB", "staging, MiB"])
     var worst = 0.0
     for (name, isWarm, load) in [
       ("whole, warm", true, whole), ("whole, cold", false, whole),
@@ -60,6 +60,23 @@ struct MemoryBenchmark {
       ])
       worst = max(worst, mebibytes(usage.anonymous - result))
       kept.drop()
+    }
+    // A conversion has no result in memory, so that all it takes is beyond.
+    let copy = "\(options.folder)/converted.safetensors"
+    defer { _ = unsafe unlink(copy) }
+    for (name, isWarm) in [("convert, warm", true), ("convert, cold", false)] {
+      if isWarm { try PageCache.warm(file) } else { try PageCache.empty(of: file) }
+      var staging = 0
+      let usage = try await watch { () async throws(GraftError) in
+        let saved = try await Checkpoint(at: path).save(to: copy, overwriting: true, tuning: tuning)
+        staging = saved.reading.peakStagingByteCount
+      }
+      func mebibytes(_ bytes: Int) -> Double { Double(bytes) / Double(1 << 20) }
+      table.rows.append([
+        .text(name), .figure(0), .figure(mebibytes(usage.anonymous)), .figure(mebibytes(usage.resident)),
+        .figure(mebibytes(staging)),
+      ])
+      worst = max(worst, mebibytes(usage.anonymous))
     }
     report.tables.append(table)
     report.claims.append(

@@ -123,14 +123,18 @@ extension ModelFile {
     return try make("language-model-\(options.size.rawValue)", in: options.folder, leaves)
   }
 
-  /// Many leaves of 1 to 8 KiB, of which a benchmark wants some here and there; 288 MiB when it is full.
-  package static func smallLeaves(_ options: BenchmarkOptions) throws(GraftError) -> ModelFile {
-    let count = options.size == .full ? 65_536 : 256
+  /// Many leaves of 1 KiB to so many, of which a benchmark wants some here and there; 272 MiB when it is full and they are of
+  /// up to 16.
+  package static func smallLeaves(
+    kibibytes: Int, _ options: BenchmarkOptions
+  ) throws(GraftError) -> ModelFile {
+    let count = options.size == .full ? 32_768 : 256
     let leaves = (0..<count).map { index in
       // In an order without a pattern.
-      Leaf("adapters.\(index / 64).\(index % 64)", [512 * (1 + Int(mixed(UInt64(index)) % 8))])
+      Leaf(
+        "adapters.\(index / 64).\(index % 64)", [512 * (1 + Int(mixed(UInt64(index)) % UInt64(kibibytes)))])
     }
-    return try make("small-leaves-\(options.size.rawValue)", in: options.folder, leaves)
+    return try make("small-leaves-\(kibibytes)-\(options.size.rawValue)", in: options.folder, leaves)
   }
 
   /// A tree of this many tiny leaves, named as a model of many layers is.

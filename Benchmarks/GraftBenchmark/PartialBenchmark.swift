@@ -11,7 +11,8 @@ struct PartialBenchmark {
   func run() async throws(GraftError) -> BenchmarkReport {
     var report = BenchmarkReport()
     try await measureLargeLeaves(&report)
-    try await measureSmallLeaves(&report)
+    try await measureSmallLeaves(kibibytes: 16, &report)
+    try await measureSmallLeaves(kibibytes: 4, &report)
     return report
   }
 
@@ -62,76 +63,95 @@ struct PartialBenchmark {
   }
 
   /// Which leaves are wanted, by their number.
-  ///
-  /// Ranges without a byte between them are one read in any case, so that "every
-  /// other" compares with one read for each leaf, and the others with nearly that.
   private static let scatterings: [(name: String, isWanted: @Sendable (UInt64) -> Bool)] = [
+    ("every leaf", { _ in true }),
     ("every other", { $0 % 2 == 0 }),
     ("half at random", { ModelFile.mixed($0) % 2 == 0 }),
-    ("a quarter at random", { ModelFile.mixed($0) % 4 == 0 }),
+    ("every eighth", { $0 % 8 == 0 }),
   ]
 
-  /// Small leaves here and there, with and without reading near ones together.
-  private func measureSmallLeaves(_ report: inout BenchmarkReport) async throws(GraftError) {
-    let model = try ModelFile.smallLeaves(options)
+  /// Small leaves here and there, with and without reading near ones together, beside a loop that reads each by itself.
+  private func measureSmallLeaves(
+    kibibytes: Int, _ report: inout BenchmarkReport
+  ) async throws(GraftError) {
+    let model = try ModelFile.smallLeaves(kibibytes: kibibytes, options)
     let checkpoint = try await Checkpoint(at: model.path)
     let file = try File(opening: model.path)
     let together = Tuning()
     var apart = Tuning()
-    // Only ranges without a byte between them could still meet.
+    // Leaves without a byte between them are one read all the same.
     apart.coalescingGapByteCount = 0
     apart.overReadFactor = 1
 
-    var table = BenchmarkReport.Table(
-      "leaves of 1 to 8 KiB, wanted here and there",
+    var counts = BenchmarkReport.Table(
+      "leaves of 1 to \(kibibytes) KiB, wanted here and there: reads",
       [
-        "page cache, wanted", "requests", "of one each", "bytes read / wanted", "MiB/s together",
-        "MiB/s each", "ratio",
+        "page cache, wanted", "leaves", "reads without gaps", "reads", "bytes read / wanted",
+        "processor time without gaps / Graft's",
+      ])
+    var speeds = BenchmarkReport.Table(
+      "the same: speed",
+      [
+        "page cache, wanted", "MiB/s", "without gaps, MiB/s", "plain loop, MiB/s", "Graft / without gaps",
+        "Graft / plain loop",
       ])
     for isWarm in [true, false] where isWarm ? options.warm : options.cold {
       for (name, isWanted) in Self.scatterings {
-        var wanted = 0
         var index: UInt64 = 0
         let target = checkpoint.target { _, spec in
           index += 1
-          guard isWanted(index) else { return .placeholder }
-          wanted += spec.tensor?.byteCount ?? 0
-          return .stored
+          return isWanted(index) ? .stored : .placeholder
         }
-        let byteCount = wanted
+        let ranges = try await checkpoint.plan(target, partial: true).moves.map(\.chunk.range)
+        let byteCount = ranges.reduce(0) { $0 + $1.count }
+        let plain = LeafByLeaf(file, ranges, isWarm: isWarm)
         let (keptApart, keptTogether) = (KeptResult(), KeptResult())
+        let (timeApart, timeTogether) = (ProcessorTime(), ProcessorTime())
         let results = try await InterleavedRounds.run(
           [
-            contestant(checkpoint, file, target, byteCount: byteCount, isWarm: isWarm, apart, keptApart),
+            plain.contestant,
             contestant(
-              checkpoint, file, target, byteCount: byteCount, isWarm: isWarm, together, keptTogether),
+              checkpoint, file, target, byteCount: byteCount, isWarm: isWarm, apart, keptApart, timeApart),
+            contestant(
+              checkpoint, file, target, byteCount: byteCount, isWarm: isWarm, together, keptTogether,
+              timeTogether),
           ], rounds: options.rounds)
         guard let readApart = keptApart.report?.reading, let read = keptTogether.report?.reading else {
           continue
         }
         let overRead = Double(read.bytesRead) / Double(max(1, byteCount))
-        let ratio = results[1].speed(relativeTo: results[0])
+        let ratio = results[2].speed(relativeTo: results[1])
+        let plainRatio = results[2].speed(relativeTo: results[0])
         func mebibytes(_ result: Measurement) -> Spread {
           Spread(result.seconds.map { Double(byteCount) / Double(1 << 20) / $0 })
         }
-        table.rows.append([
-          .text("\(isWarm ? "warm" : "cold"), \(name)"), .count(read.requestCount),
-          .count(readApart.requestCount), .figure(overRead), .spread(mebibytes(results[1])),
-          .spread(mebibytes(results[0])), .spread(ratio),
+        let label = "\(isWarm ? "warm" : "cold"), \(name)"
+        let claimed = "\(label), of 1 to \(kibibytes) KiB"
+        counts.rows.append([
+          .text(label), .count(ranges.count), .count(readApart.requestCount), .count(read.requestCount),
+          .figure(overRead),
+          .spread(Spread(zip(timeApart.counted, timeTogether.counted).map { $0 / $1 })),
         ])
-        let name = "\(isWarm ? "warm" : "cold"), \(name)"
+        speeds.rows.append([
+          .text(label), .spread(mebibytes(results[2])), .spread(mebibytes(results[1])),
+          .spread(mebibytes(results[0])), .spread(ratio), .spread(plainRatio),
+        ])
         report.claims.append(
-          .init("bytes read for each wanted one, \(name)", overRead, .atMost(together.overReadFactor)))
-        report.claims.append(.init("together / one read each, \(name)", ratio.median, .atLeast(1)))
+          .init("bytes read for each wanted one, \(claimed)", overRead, .atMost(together.overReadFactor)))
+        // Where every leaf is wanted there is no gap to read through, so that there is nothing between the two.
+        if name != "every leaf" {
+          report.claims.append(.init("Graft / without gaps, \(claimed)", ratio.median, .atLeast(1)))
+        }
+        report.claims.append(.init("Graft / plain loop, \(claimed)", plainRatio.median, .atLeast(1)))
       }
     }
-    report.tables.append(table)
+    report.tables += [counts, speeds]
   }
 
   private func contestant(
     _ checkpoint: Checkpoint, _ file: File, _ target: Tree<Target>, byteCount: Int, isWarm: Bool,
     _ tuning: Tuning,
-    _ kept: KeptResult
+    _ kept: KeptResult, _ processor: ProcessorTime = ProcessorTime()
   ) -> Contestant {
     Contestant(
       "Graft", byteCount: byteCount,
@@ -140,7 +160,9 @@ struct PartialBenchmark {
         if isWarm { try PageCache.warm(file) } else { try PageCache.empty(of: file) }
       },
       run: { () async throws(GraftError) in
-        kept.keep(try await checkpoint.load(target, partial: true, tuning: tuning))
+        try await processor.measure { () async throws(GraftError) in
+          kept.keep(try await checkpoint.load(target, partial: true, tuning: tuning))
+        }
       })
   }
 }

@@ -52,6 +52,44 @@ import Testing
     }
   }
 
+  @Test func `reads by io_uring give the file's bytes, in any block size and depth`() async throws {
+    let bytes = pattern(1_234_567)
+    let file = try file(bytes)
+    for (depth, blockByteCount) in [(1, 4096), (3, 100_000), (64, 4096), (8, 4 << 20)] {
+      let destination = try pool.allocate(byteCount: bytes.count)
+      let read = ReadCeilings.warmByRing(
+        file, into: destination, threadCount: 2, depth: depth, blockByteCount: blockByteCount)
+      guard let read else { try Test.cancel("this process may not use io_uring") }
+      let result = try await InterleavedRounds.run([read], rounds: 2)
+      #expect(holds(destination, bytes))
+      #expect(result[0].byteCount == bytes.count)
+    }
+  }
+
+  @Test func `reads by io_uring of a file that is shorter than it was are an error`() async throws {
+    let file = try file(pattern(100_000))
+    let destination = try pool.allocate(byteCount: 100_000)
+    let read = ReadCeilings.warmByRing(file, into: destination, threadCount: 2, blockByteCount: 4096)
+    guard let read else { try Test.cancel("this process may not use io_uring") }
+    #expect(truncate("/proc/self/fd/\(file.rawDescriptor)", 50_000) == 0)
+    await #expect(throws: GraftError.self) { try await read.run() }
+  }
+
+  @Test(arguments: [true, false]) func `a read for each range gives its bytes`(_ isWarm: Bool) async throws {
+    let bytes = pattern(500_000)
+    let file = try file(bytes)
+    let ranges = (0..<100).map { ByteRange(offset: $0 * 4_990, count: $0 * 13) }
+    let plain = LeafByLeaf(file, ranges, isWarm: isWarm)
+    let result = try await InterleavedRounds.run([plain.contestant], rounds: 2)
+    var seen: [ByteRange] = []
+    plain.forEachResult { range, memory in
+      #expect(memory.elementsEqual(bytes[range.offset..<range.end]))
+      seen.append(range)
+    }
+    #expect(seen == ranges)
+    #expect(result[0].byteCount == ranges.reduce(0) { $0 + $1.count })
+  }
+
   @Test func `a cold read gives the file's bytes, to the unaligned end`() async throws {
     let bytes = pattern(1_234_567)
     let file = try file(bytes)
