@@ -12,7 +12,7 @@ from pathlib import Path
 import ml_dtypes  # noqa: F401  (tells NumPy of bfloat16 and its like)
 from safetensors.numpy import load_file
 
-# How often the tool loads in one turn; the first is into fresh memory and is reported apart.
+# How often the tool loads in one turn; the first is into fresh memory and does not count among the repeated ones.
 REPEATS = 4
 
 
@@ -39,6 +39,43 @@ def graft_seconds(tool: str, path: Path) -> list[float]:
     return answer["seconds"]
 
 
+# A process that loads once, into memory that nobody has touched, and says how long that took without its start.
+FIRST_LOAD = """
+import sys, time
+import ml_dtypes
+from safetensors.numpy import load_file
+start = time.perf_counter()
+tensors = load_file(sys.argv[1])
+print(time.perf_counter() - start)
+"""
+
+
+def python_first_seconds(path: Path) -> float:
+    """The time of `load_file` as the first load of a process."""
+    answer = subprocess.run([sys.executable, "-c", FIRST_LOAD, str(path)], check=True, stdout=subprocess.PIPE)
+    return float(answer.stdout)
+
+
+def graft_first_seconds(tool: str, path: Path) -> float:
+    """The time of the tool's only load, as it says it."""
+    command = [tool, "load", str(path), "--no-ceiling", "--json", "--quiet"]
+    answer = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    return answer["seconds"][0]
+
+
+def first_loads(tool: str, path: Path, rounds: int) -> dict[str, list[float]]:
+    """First loads of fresh processes, which take turns at going first: memory that another gave back a moment ago is faster."""
+    seconds: dict[str, list[float]] = {"load_file": [], "graft": []}
+    for turn in range(rounds):
+        contestants = [
+            ("load_file", lambda: python_first_seconds(path)),
+            ("graft", lambda: graft_first_seconds(tool, path)),
+        ]
+        for name, load in contestants if turn % 2 == 0 else reversed(contestants):
+            seconds[name].append(load())
+    return seconds
+
+
 def spread(values: list[float], unit: str) -> str:
     return f"{statistics.median(values):6.2f} {unit} ({min(values):.2f} to {max(values):.2f})"
 
@@ -51,13 +88,12 @@ def main() -> None:
         "load_file, backend pread": ("pread", False),
         "load_file and copy": ("mmap", True),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in [*library, "graft, fresh", "graft, repeated"]}
+    seconds: dict[str, list[float]] = {name: [] for name in [*library, "graft, repeated"]}
     python_seconds(path, "pread", copy=False)  # brings the file into the page cache
     for _ in range(rounds):
         for name, (backend, copy) in library.items():
             seconds[name].append(python_seconds(path, backend, copy))
-        fresh, *repeated = graft_seconds(tool, path)
-        seconds["graft, fresh"].append(fresh)
+        _, *repeated = graft_seconds(tool, path)
         seconds["graft, repeated"].append(statistics.median(repeated))
     print(f"{path.name}: {gib:.2f} GiB, warm, {rounds} rounds; medians (smallest to largest)")
     for name, values in seconds.items():
@@ -65,6 +101,12 @@ def main() -> None:
     for name in library:
         ratios = [a / b for a, b in zip(seconds[name], seconds["graft, repeated"])]
         print(f"  {'graft, repeated / ' + name:40} {spread(ratios, 'times')}")
+    first = first_loads(tool, path, rounds)
+    print(f"the first load of a process, {rounds} alternated rounds of two processes")
+    for name, values in first.items():
+        print(f"  {name:40} {spread([gib / value for value in values], 'GiB/s')}")
+    ratios = [a / b for a, b in zip(first["load_file"], first["graft"])]
+    print(f"  {'graft / load_file':40} {spread(ratios, 'times')}")
 
 
 if __name__ == "__main__":
