@@ -138,11 +138,12 @@ struct PartialBenchmark {
         ])
         report.claims.append(
           .init("bytes read for each wanted one, \(claimed)", overRead, .atMost(together.overReadFactor)))
-        // Where every leaf is wanted there is no gap to read through, so that there is nothing between the two.
-        if name != "every leaf" {
-          report.claims.append(.init("Graft / without gaps, \(claimed)", ratio.median, .atLeast(1)))
-        }
-        report.claims.append(.init("Graft / plain loop, \(claimed)", plainRatio.median, .atLeast(1)))
+        // Where every leaf is wanted there is no gap to read through; what Graft gains there is that neighbours are one read. The
+        // plain loop plans nothing, and makes no tree of the leaves that are not wanted: elsewhere it is there to be looked at.
+        report.claims.append(
+          name == "every leaf"
+            ? .init("Graft / plain loop, \(claimed)", plainRatio.median, .atLeast(1))
+            : .init("Graft / without gaps, \(claimed)", ratio.median, .atLeast(1)))
       }
     }
     report.tables += [counts, speeds]
