@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import statistics
 import subprocess
 import sys
@@ -44,36 +45,36 @@ FIRST_LOAD = """
 import sys, time
 import ml_dtypes
 from safetensors.numpy import load_file
-start = time.perf_counter()
+start, processor = time.perf_counter(), time.process_time()
 tensors = load_file(sys.argv[1])
-print(time.perf_counter() - start)
+print(time.perf_counter() - start, time.process_time() - processor)
 """
 
 
-def python_first_seconds(path: Path) -> float:
-    """The time of `load_file` as the first load of a process."""
+def python_first(path: Path) -> tuple[float, float]:
+    """The time of `load_file` as the first load of a process, and the processors' time that it took."""
     answer = subprocess.run([sys.executable, "-c", FIRST_LOAD, str(path)], check=True, stdout=subprocess.PIPE)
-    return float(answer.stdout)
+    seconds, processor = answer.stdout.split()
+    return float(seconds), float(processor)
 
 
-def graft_first_seconds(tool: str, path: Path) -> float:
-    """The time of the tool's only load, as it says it."""
+def graft_first(tool: str, path: Path) -> tuple[float, float]:
+    """The time of the tool's only load, as it says it, and the processors' time of the whole process, its start included."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     command = [tool, "load", str(path), "--no-ceiling", "--json", "--quiet"]
     answer = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
-    return answer["seconds"][0]
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return answer["seconds"][0], after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def first_loads(tool: str, path: Path, rounds: int) -> dict[str, list[float]]:
+def first_loads(tool: str, path: Path, rounds: int) -> dict[str, list[tuple[float, float]]]:
     """First loads of fresh processes, which take turns at going first: memory that another gave back a moment ago is faster."""
-    seconds: dict[str, list[float]] = {"load_file": [], "graft": []}
+    loads: dict[str, list[tuple[float, float]]] = {"load_file": [], "graft": []}
     for turn in range(rounds):
-        contestants = [
-            ("load_file", lambda: python_first_seconds(path)),
-            ("graft", lambda: graft_first_seconds(tool, path)),
-        ]
+        contestants = [("load_file", lambda: python_first(path)), ("graft", lambda: graft_first(tool, path))]
         for name, load in contestants if turn % 2 == 0 else reversed(contestants):
-            seconds[name].append(load())
-    return seconds
+            loads[name].append(load())
+    return loads
 
 
 def spread(values: list[float], unit: str) -> str:
@@ -103,10 +104,12 @@ def main() -> None:
         print(f"  {'graft, repeated / ' + name:40} {spread(ratios, 'times')}")
     first = first_loads(tool, path, rounds)
     print(f"the first load of a process, {rounds} alternated rounds of two processes")
-    for name, values in first.items():
-        print(f"  {name:40} {spread([gib / value for value in values], 'GiB/s')}")
-    ratios = [a / b for a, b in zip(first["load_file"], first["graft"])]
-    print(f"  {'graft / load_file':40} {spread(ratios, 'times')}")
+    for name, loads in first.items():
+        print(f"  {name:40} {spread([gib / seconds for seconds, _ in loads], 'GiB/s')}")
+        print(f"  {name + ', processor time':40} {spread([processor for _, processor in loads], 's')}")
+    for part, what in enumerate(["graft / load_file", "graft / load_file, by processor time"]):
+        ratios = [a[part] / b[part] for a, b in zip(first["load_file"], first["graft"])]
+        print(f"  {what:40} {spread(ratios, 'times')}")
 
 
 if __name__ == "__main__":
