@@ -167,7 +167,7 @@ package struct HostLayout: Hashable, Sendable {
   private static func origins(_ plan: Plan) -> [Origin?] {
     var origins = [Origin?](repeating: nil, count: plan.results.count)
     for move in plan.moves
-    where move.encoding == nil && move.copy.isContiguous && move.copy.destinationOffset == 0 {
+    where move.isReadIntoPlace && move.copy.destinationOffset == 0 {
       let offset = move.chunk.range.offset + move.copy.sourceOffset
       let spec = plan.results[move.result].spec
       origins[move.result] = Origin(
