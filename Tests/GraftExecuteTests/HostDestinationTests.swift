@@ -18,7 +18,7 @@ import Testing
   /// A plan of whole leaves at these places of the file.
   private func plan(_ leaves: [(offset: Int, spec: TensorSpec)]) throws -> Plan {
     var planner = Planner()
-    _ = planner.addFiles([StoredFile(path: path, byteCount: contents.count)])
+    planner.addFiles([StoredFile(path: path, byteCount: contents.count)])
     for (index, leaf) in leaves.enumerated() {
       let range = ByteRange(offset: leaf.offset, count: leaf.spec.byteCount)
       _ = try planner.add(
