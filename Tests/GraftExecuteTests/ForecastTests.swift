@@ -5,9 +5,10 @@ import GraftTestSupport
 import Testing
 
 @Suite struct ForecastTests {
-  /// Out of the page cache near neighbours are read apart where they are read together from the disk, so that a run reads
-  /// something between the two forecasts: the kernel may drop pages whenever it likes. With no gap that may be read through,
-  /// there is no difference.
+  /// A run reads something between the two forecasts.
+  ///
+  /// Out of the page cache near neighbours are read apart where they are read together from the disk, and the kernel may drop
+  /// pages whenever it likes. With no gap that may be read through, there is no difference.
   @Test(arguments: [0, 32 << 10])
   func `a forecast says what a run reads at most, and exactly without gaps`(gap: Int) async throws {
     let path = NSTemporaryDirectory() + "/graft-forecast-\(UUID().uuidString)"
