@@ -118,6 +118,21 @@ import Testing
     #expect(error?.code == .shapeMismatch && error?.leaf == "kernel")
   }
 
+  @Test func `a leaf that is used several times is read once`() async throws {
+    let checkpoint = try await Checkpoint(at: image.path)
+    let surgery = try checkpoint.transform { tree in
+      let kernel = tree["params"]["layer2"]["kernel"]
+      return ["student": kernel, "teacher": kernel, "turned": kernel.transposed(), "half": kernel * 0.5]
+    }
+    let loaded = try await surgery.load()
+    #expect(loaded.report.reading.bytesRead == 24)
+    let values = (0..<6).map { Float(200 + $0) }
+    #expect(try loaded.tree["student"].tensor.array(as: Float.self) == values)
+    #expect(try loaded.tree["teacher"].tensor.array(as: Float.self) == values)
+    #expect(try loaded.tree["turned"].tensor.array(as: Float.self) == [200, 203, 201, 204, 202, 205])
+    #expect(try loaded.tree["half"].tensor.array(as: Float.self) == values.map { $0 * 0.5 })
+  }
+
   @Test func `casts are refused where values could be lost, unless that is asked for`() async throws {
     let checkpoint = try await Checkpoint(at: image.path)
     let error = #expect(throws: GraftError.self) {

@@ -35,6 +35,7 @@ package typealias ReadHandler =
 /// A list of requests as ``ReadWork``: in file order, near small ones read together, large ones in blocks.
 ///
 /// - Requests that meet in the file and in memory become one.
+/// - Requests of the same range are read once, and the others get copies.
 /// - Small ones with little between them are read into a slot at once, gaps and all, and copied to their targets. The
 ///   tuning bounds the gap and how much more may be read than is wanted. Where the bytes turn out to be in the page
 ///   cache, only tiny ones are: there another read costs less than copying a gap.
@@ -62,8 +63,10 @@ package typealias ReadHandler =
     var stretchByteCount: Int
   }
 
-  /// Sorted by file and offset.
+  /// Sorted by file and offset; no range comes twice.
   private let requests: [ReadRequest]
+  /// Where else the bytes of a request go, by its position in ``requests``.
+  private let twins: [Int: [ReadTarget]]
   /// What is read as a unit from the disk.
   private let stretches: [Stretch]
   /// The same requests, as they are read out of the page cache.
@@ -97,8 +100,9 @@ package typealias ReadHandler =
     let sorted = requests.filter { !$0.range.isEmpty }.sorted {
       ($0.file, $0.range.offset, $0.range.end) < ($1.file, $1.range.offset, $1.range.end)
     }
-    let merged = Self.merge(sorted)
+    let (merged, twins) = Self.merge(sorted)
     self.requests = merged
+    self.twins = twins
     let single = merged.enumerated().map { index, request in
       Stretch(
         requests: index..<(index + 1), parts: index..<(index + 1), file: request.file, range: request.range,
@@ -151,7 +155,10 @@ package typealias ReadHandler =
   }
 
   private func isForHandler(_ stretch: Stretch) -> Bool {
-    if case .handler = requests[stretch.requests.lowerBound].target { true } else { false }
+    let first = stretch.requests.lowerBound
+    if case .handler = requests[first].target { return true }
+    guard let others = twins[first] else { return false }
+    return others.contains { if case .handler = $0 { true } else { false } }
   }
 
   private func destination(of stretch: Stretch, _ range: ByteRange) -> ReadDestination {
@@ -161,8 +168,14 @@ package typealias ReadHandler =
   }
 
   package func completed(_ operation: ReadOperation, _ bytes: UnsafeRawBufferPointer) throws(GraftError) {
-    guard case .slot = operation.destination else { return }
     let stretch = operation.token >= 0 ? stretches[operation.token] : warmStretches[~operation.token]
+    guard case .slot = operation.destination else {
+      let first = stretch.requests.lowerBound
+      for twin in twins[first] ?? [] {
+        unsafe try deliver(bytes, operation.range, of: requests[first].range, to: twin)
+      }
+      return
+    }
     if stretch.isCombined { combined.add(stretch.requests.count, ordering: .relaxed) }
     for index in stretch.requests {
       let request = requests[index]
@@ -170,23 +183,47 @@ package typealias ReadHandler =
       guard let part = request.range.intersection(operation.range) else { continue }
       let piece = unsafe UnsafeRawBufferPointer(
         rebasing: bytes[(part.offset - operation.range.offset)..<(part.end - operation.range.offset)])
-      switch request.target {
-      case .memory(let memory):
-        unsafe UnsafeMutableRawBufferPointer(start: memory, count: part.count).copyMemory(from: piece)
-      case .handler(let token):
-        unsafe try handler?(token, part, piece)
-      }
+      unsafe try deliver(piece, part, of: request.range, to: request.target)
+      for twin in twins[index] ?? [] { unsafe try deliver(piece, part, of: request.range, to: twin) }
+    }
+  }
+
+  /// Takes a part of a request's bytes to where they go.
+  private func deliver(
+    _ bytes: UnsafeRawBufferPointer, _ part: ByteRange, of range: ByteRange, to target: ReadTarget
+  ) throws(GraftError) {
+    switch target {
+    case .memory(let memory):
+      unsafe UnsafeMutableRawBufferPointer(start: memory + (part.offset - range.offset), count: part.count)
+        .copyMemory(from: bytes)
+    case .handler(let token): unsafe try handler?(token, part, bytes)
     }
   }
 
   // MARK: what is read together
 
-  /// Joins requests that meet in the file and in memory.
-  private static func merge(_ sorted: [ReadRequest]) -> [ReadRequest] {
+  /// Joins requests that meet in the file and in memory, and those of the same range.
+  private static func merge(_ sorted: [ReadRequest]) -> (requests: [ReadRequest], twins: [Int: [ReadTarget]])
+  {
     var merged: [ReadRequest] = []
+    var twins: [Int: [ReadTarget]] = [:]
     merged.reserveCapacity(sorted.count)
-    for request in sorted {
-      if let last = merged.last, last.file == request.file, last.range.end == request.range.offset,
+    for (position, request) in sorted.enumerated() {
+      if let last = merged.last, last.file == request.file, last.range == request.range {
+        // What goes straight into place is read, and copied from there.
+        var other = request.target
+        if case .handler = last.target, case .memory = request.target {
+          swap(&merged[merged.count - 1].target, &other)
+        }
+        twins[merged.count - 1, default: []].append(other)
+        continue
+      }
+      // One that has a twin stays as it is, so that both get the same bytes.
+      let hasTwin =
+        position + 1 < sorted.count && sorted[position + 1].range == request.range
+        && sorted[position + 1].file == request.file
+      if !hasTwin, twins[merged.count - 1] == nil, let last = merged.last, last.file == request.file,
+        last.range.end == request.range.offset,
         case .memory(let before) = last.target, case .memory(let memory) = request.target,
         unsafe before + last.range.count == memory
       {
@@ -196,7 +233,7 @@ package typealias ReadHandler =
         merged.append(request)
       }
     }
-    return merged
+    return (merged, twins)
   }
 
   /// Puts near neighbours together where the rule, the length of an operation and the factor permit.

@@ -137,6 +137,34 @@ import Testing
     #expect(memory.bytes(0..<300_000) == Array(sharedFiles.contents[4][..<300_000]))
   }
 
+  @Test(arguments: [1000, 200_000, 900_000], [0, 1.0])
+  func `a range that several want is read once`(byteCount: Int, resident: Double) async throws {
+    let memory = Memory(2 * byteCount)
+    let range = ByteRange(offset: 4096, count: byteCount)
+    var tuning = Tuning()
+    tuning.blockByteCount = 64 << 10
+    tuning.directBlockByteCount = 128 << 10
+    let received = Locked([UInt8](repeating: 0, count: byteCount))
+    let once = try await ReadEngine(kernel: KernelWithResidency(residentFraction: resident)).read(
+      [ReadRequest(file: 0, range: range, target: .memory(memory.base))], files: [file], tuning: tuning)
+    let requests = [
+      ReadRequest(file: 0, range: range, target: .handler(token: 0)),
+      ReadRequest(file: 0, range: range, target: .memory(memory.base)),
+      ReadRequest(file: 0, range: range, target: .memory(memory.base + byteCount)),
+    ]
+    let statistics = try await ReadEngine(kernel: KernelWithResidency(residentFraction: resident)).read(
+      requests.shuffled(), files: [file], tuning: tuning
+    ) { (_, part, bytes) throws(GraftError) in
+      received.change { $0.replaceSubrange((part.offset - 4096)..<(part.end - 4096), with: bytes) }
+    }
+    let expected = Array(sharedFiles.contents[4][range.offset..<range.end])
+    #expect(memory.bytes(0..<byteCount) == expected)
+    #expect(memory.bytes(byteCount..<(2 * byteCount)) == expected)
+    #expect(received.value == expected)
+    #expect(statistics.bytesRead == once.bytesRead)
+    #expect(statistics.requestCount <= once.requestCount)
+  }
+
   @Test func `ten thousand scattered bytes come in far fewer reads`() async throws {
     var random = SeededGenerator(seed: testSeed)
     let memory = Memory(20_000)

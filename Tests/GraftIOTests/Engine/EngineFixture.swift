@@ -81,6 +81,9 @@ struct RequestSet {
       var offset = Int.random(in: 0...(size - length), using: &random)
       if aligned { offset = offset / 4096 * 4096 }
       ranges.append((file, ByteRange(offset: offset, count: length)))
+      if Int.random(in: 0..<8, using: &random) == 0, let other = ranges.randomElement(using: &random) {
+        ranges.append(other)
+      }
     }
     let guardCount = 8192
     memory = Memory(ranges.reduce(guardCount) { $0 + $1.range.count + 2 * guardCount })
