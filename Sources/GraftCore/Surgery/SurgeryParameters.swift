@@ -43,11 +43,12 @@ public struct StackFiller: Hashable, Sendable {
 /// One leaf and those that it is made of, or comes apart into.
 package struct PathGroup: Hashable, Sendable {
   package var whole: TreePath
-  package var parts: [TreePath]
+  /// The parts in order; nil for one that there is no leaf of, such as a filler of a stack.
+  package var parts: [TreePath?]
   /// The extents of the parts along the axis; none where they follow from the parts, or are equal.
   package var sizes: [Int] = []
 
-  package init(whole: TreePath, parts: [TreePath], sizes: [Int] = []) {
+  package init(whole: TreePath, parts: [TreePath?], sizes: [Int] = []) {
     self.whole = whole
     self.parts = parts
     self.sizes = sizes

@@ -49,7 +49,9 @@ extension TreeOperation {
   }
 
   /// See ``Tree/moving(_:file:line:)``.
-  public static func move(_ moves: [TreeMove]) -> TreeOperation { TreeOperation(.move(moves, ContainerKinds())) }
+  public static func move(_ moves: [TreeMove]) -> TreeOperation {
+    TreeOperation(.move(moves, ContainerKinds()))
+  }
 
   /// See ``Tree/nesting(under:file:line:)``.
   public static func nest(under prefix: TreePath) -> TreeOperation { TreeOperation(.nest(prefix)) }
@@ -75,7 +77,8 @@ extension TreeOperation {
 
   /// See ``Tree/fusing(_:order:to:axis:allowingIncomplete:file:line:)``.
   public static func fuse(
-    _ pattern: PathRegex, order: [String], to target: PathTemplate, axis: Int = 0, allowingIncomplete: Bool = false
+    _ pattern: PathRegex, order: [String], to target: PathTemplate, axis: Int = 0,
+    allowingIncomplete: Bool = false
   ) -> TreeOperation {
     TreeOperation(.fuse(pattern, order: order, target, axis: axis, allowsIncomplete: allowingIncomplete))
   }
@@ -97,7 +100,8 @@ extension TreeOperation {
 
   /// See ``Tree/stacking(_:to:axis:count:fillers:file:line:)``.
   public static func stack(
-    _ pattern: PathRegex, to target: PathTemplate, axis: Int = 0, count: Int? = nil, fillers: [StackFiller] = []
+    _ pattern: PathRegex, to target: PathTemplate, axis: Int = 0, count: Int? = nil,
+    fillers: [StackFiller] = []
   ) -> TreeOperation {
     TreeOperation(.stack(pattern, target, axis: axis, count: count, fillers))
   }

@@ -1,0 +1,329 @@
+internal import OrderedCollections
+
+// Most steps of a surgery are about paths, not about containers. So a tree is taken apart into a table of its leaves, the step works
+// on that, and the tree is put together again: in the order of the table, with lists and tuples where they were.
+
+/// The leaves of a tree with their paths, and what the tree had besides.
+struct LeafTable {
+  /// A leaf, an empty node or container, or a fault.
+  struct Entry {
+    var path: TreePath
+    var node: Tree<LazyLeaf>
+    /// Where it stood in the tree that the table was made of; nil for what is new.
+    var source: TreePath?
+
+    var isLeaf: Bool { node.kind == .leaf }
+
+    var tensor: LazyTensor? {
+      if case .tensor(let tensor)? = node.leaf { tensor } else { nil }
+    }
+  }
+
+  private(set) var entries: [Entry] = []
+  /// The containers that are no dictionaries.
+  private(set) var containers = ContainerKinds()
+  /// The printed path of each entry, made for the first pattern.
+  private var printed: [[UInt8]] = []
+
+  init(_ tree: Tree<LazyLeaf>) {
+    entries.reserveCapacity(tree.leafCount)
+    collect(tree, at: .root)
+  }
+
+  private mutating func collect(_ tree: Tree<LazyLeaf>, at path: TreePath) {
+    guard tree.childCount > 0 else {
+      entries.append(Entry(path: path, node: tree, source: path))
+      return
+    }
+    switch tree.node {
+    case .list(let elements): containers.kinds[path] = .list(elements.count)
+    case .tuple(let elements): containers.kinds[path] = .tuple(elements.count)
+    case .namedTuple(let type, let fields):
+      containers.kinds[path] = .namedTuple(type: type, Array(fields.keys))
+    case .dictionary, .leaf, .empty, .fault, .absent: break
+    }
+    tree.forEachChild { key, child in collect(child, at: path.appending(key)) }
+  }
+}
+
+// MARK: - Finding leaves
+
+extension LeafTable {
+  /// The printed path of each entry, as UTF-8.
+  mutating func printedPaths() -> [[UInt8]] {
+    if printed.isEmpty { printed = entries.map { Array($0.path.description.utf8) } }
+    return printed
+  }
+
+  /// Calls `body` with every leaf whose whole printed path the expression matches.
+  mutating func forEachMatch(
+    of regex: PathRegex,
+    _ body: (_ index: Int, _ text: [UInt8], borrowing PathRegexMatcher) throws(GraftError) -> Void
+  ) throws(GraftError) {
+    let printed = printedPaths()
+    try regex.checkLength(of: printed)
+    var matcher = PathRegexMatcher(regex)
+    for index in entries.indices where entries[index].isLeaf && matcher.matchesWhole(printed[index]) {
+      try body(index, printed[index], matcher)
+    }
+  }
+
+  /// The indices of the leaves that a pattern names.
+  ///
+  /// - Throws: ``GraftError`` of code `leafNotFound` for a path at which there is no leaf.
+  mutating func indices(_ pattern: LeafPattern) throws(GraftError) -> [Int] {
+    switch pattern {
+    case .glob(let glob):
+      return entries.indices.filter { entries[$0].isLeaf && glob.selects(entries[$0].path) }
+    case .regex(let regex):
+      var found: [Int] = []
+      try forEachMatch(of: regex) { (index, _, _) in found.append(index) }
+      return found
+    case .paths(let paths):
+      let positions = leafPositions()
+      var found: [Int] = []
+      found.reserveCapacity(paths.count)
+      for path in paths {
+        guard let index = positions[path] else { throw absence(of: path) }
+        found.append(index)
+      }
+      return found
+    }
+  }
+
+  /// The leaves' positions by their paths.
+  func leafPositions() -> [TreePath: Int] {
+    var positions: [TreePath: Int] = [:]
+    positions.reserveCapacity(entries.count)
+    for (index, entry) in entries.enumerated() where entry.isLeaf { positions[entry.path] = index }
+    return positions
+  }
+
+  /// The error for a path at which there is no leaf.
+  func absence(of path: TreePath) -> GraftError {
+    let names = entries.prefix(4096).map(\.path.description)
+    return GraftError(
+      .leafNotFound, "the tree has no leaf at \(path)", leaf: path,
+      remedy: NearName.suggestion(for: path.description, among: names))
+  }
+}
+
+extension PathRegex {
+  /// Matching remembers a bit for each split and position, which must not become very many.
+  fileprivate static let visitedBitLimit = 1 << 28
+
+  func checkLength(of texts: [[UInt8]]) throws(GraftError) {
+    let longest = texts.lazy.map(\.count).max() ?? 0
+    guard (longest + 1) * splitCount <= Self.visitedBitLimit else {
+      throw GraftError(
+        .limitExceeded,
+        "the regular expression '\(TreePath.printable(text))' is too large for a path of \(longest) bytes")
+    }
+  }
+}
+
+// MARK: - Changing leaves
+
+extension LeafTable {
+  mutating func replace(_ index: Int, with node: Tree<LazyLeaf>) { entries[index].node = node }
+
+  /// Gives entries new paths; those that have none are left as they are.
+  mutating func rename(_ newPath: (Int) throws(GraftError) -> TreePath?) throws(GraftError) {
+    var moved: [(from: TreePath, to: TreePath)] = []
+    for index in entries.indices {
+      guard let path = try newPath(index), path != entries[index].path else { continue }
+      if !containers.kinds.isEmpty { moved.append((entries[index].path, path)) }
+      entries[index].path = path
+    }
+    printed = []
+    containers.follow(moved)
+  }
+
+  /// Takes some entries out and puts others in, each at the place of an old one.
+  mutating func exchange(_ removed: Set<Int>, for added: [(index: Int, Entry)]) {
+    var result: [Entry] = []
+    result.reserveCapacity(entries.count + added.count)
+    var next = 0
+    let added = added.sorted { $0.index < $1.index }
+    for index in entries.indices {
+      while next < added.count, added[next].index == index {
+        result.append(added[next].1)
+        next += 1
+      }
+      if !removed.contains(index) { result.append(entries[index]) }
+    }
+    entries = result
+    printed = []
+  }
+
+  mutating func addContainers(_ more: ContainerKinds) {
+    containers.kinds.merge(more.kinds) { old, _ in old }
+  }
+}
+
+extension ContainerKinds {
+  /// Containers whose leaves have gone elsewhere, with the keys below them unchanged, are there what they were here.
+  fileprivate mutating func follow(_ moved: [(from: TreePath, to: TreePath)]) {
+    let old = kinds
+    for (from, to) in moved {
+      var (before, after) = (from.keys[...], to.keys[...])
+      while let last = before.last, last == after.last {
+        before.removeLast()
+        after.removeLast()
+        guard let kind = old[TreePath(Array(before))] else { continue }
+        let target = TreePath(Array(after))
+        if kinds[target] == nil { kinds[target] = kind }
+      }
+    }
+  }
+}
+
+// MARK: - Putting the tree together
+
+extension LeafTable {
+  /// The tree of the entries.
+  ///
+  /// - Throws: ``GraftError`` of code `collision` for two entries at one path, or one below another; `structureMismatch` where a
+  ///   list or tuple has lost some of its elements to keys that it has no place for.
+  func tree(limits: Limits = Limits()) throws(GraftError) -> Tree<LazyLeaf> {
+    if entries.count == 1, entries[0].path == .root { return entries[0].node }
+    let root = Branch()
+    // Neighbours mostly share all but the last key, so the way to the last entry is kept.
+    var way: [(key: Key, branch: Branch)] = []
+    for (position, entry) in entries.enumerated() {
+      let keys = entry.path.keys
+      try Self.check(entry.path, limits)
+      guard let last = keys.last else { throw collision(entry, entries[position == 0 ? 1 : 0]) }
+      var depth = 0
+      while depth < Swift.min(way.count, keys.count - 1), way[depth].key == keys[depth] { depth += 1 }
+      way.removeSubrange(depth...)
+      var branch = way.last?.branch ?? root
+      while depth < keys.count - 1 {
+        switch branch.children[keys[depth]] {
+        case .branch(let next): branch = next
+        case .entry(let other): throw collision(entry, entries[other])
+        case nil:
+          let next = Branch()
+          branch.children[keys[depth]] = .branch(next)
+          branch = next
+        }
+        way.append((keys[depth], branch))
+        depth += 1
+      }
+      switch branch.children.updateValue(.entry(position), forKey: last) {
+      case nil: break
+      case .entry(let other): throw collision(entries[other], entry)
+      case .branch(let below): throw collision(entry, entries[below.firstEntry])
+      }
+    }
+    return try tree(root, at: .root)
+  }
+
+  private static func check(_ path: TreePath, _ limits: Limits) throws(GraftError) {
+    guard path.keys.count <= limits.nestingDepth else {
+      throw GraftError(
+        .limitExceeded, "a leaf would lie too deep", leaf: TreePath(Array(path.keys.prefix(8))),
+        expected: "at most \(limits.nestingDepth) keys",
+        found: "\(path.keys.count) keys, of which these are the first")
+    }
+    guard path.keys.allSatisfy({ $0.string.utf8.count <= limits.keyByteCount }) else {
+      throw GraftError(
+        .limitExceeded, "a key would be too long", expected: "at most \(limits.keyByteCount) bytes")
+    }
+  }
+
+  private func collision(_ a: Entry, _ b: Entry) -> GraftError {
+    func origin(_ entry: Entry) -> String {
+      guard let source = entry.source else { return "\(entry.path), which is new" }
+      return source == entry.path ? "\(source)" : "\(source), which becomes \(entry.path)"
+    }
+    let message =
+      a.path == b.path
+      ? "two leaves would stand at \(a.path)"
+      : "a leaf would stand below another leaf"
+    return GraftError(
+      .collision, message, leaf: a.path, found: "\(origin(a)), and \(origin(b))",
+      remedy: "rename or drop one of them first")
+  }
+
+  /// As deep as the paths are, whose length was checked.
+  private func tree(_ branch: Branch, at path: TreePath) throws(GraftError) -> Tree<LazyLeaf> {
+    var children: OrderedDictionary<Key, Tree<LazyLeaf>> = [:]
+    children.reserveCapacity(branch.children.count)
+    for (key, child) in branch.children {
+      switch child {
+      case .entry(let index):
+        var node = entries[index].node
+        node.origin = nil
+        children[key] = node
+      case .branch(let below):
+        // Paths are only needed to look containers up.
+        children[key] = try tree(below, at: containers.kinds.isEmpty ? .root : path.appending(key))
+      }
+    }
+    guard !containers.kinds.isEmpty, let kind = containers.kinds[path] else {
+      return Tree(.dictionary(children))
+    }
+    return try kind.container(children, at: path)
+  }
+
+  private final class Branch {
+    enum Child {
+      case entry(Int)
+      case branch(Branch)
+    }
+    var children: OrderedDictionary<Key, Child> = [:]
+
+    /// Some entry below, to name in a collision.
+    var firstEntry: Int {
+      switch children.values.first {
+      case .entry(let index): index
+      case .branch(let branch): branch.firstEntry
+      case nil: 0
+      }
+    }
+  }
+}
+
+extension ContainerKinds.Kind {
+  /// A container of this kind with these children, or a dictionary where none of the container's own keys is left.
+  fileprivate func container(
+    _ children: OrderedDictionary<Key, Tree<LazyLeaf>>, at path: TreePath
+  ) throws(GraftError) -> Tree<LazyLeaf> {
+    let ownKeys: [Key]
+    switch self {
+    case .list(let count):
+      // A list may have got more elements.
+      let indices = children.keys.compactMap(\.index)
+      let isList =
+        indices.count == children.count && indices.allSatisfy { $0 < Swift.max(count, indices.count) }
+      ownKeys = (0..<(isList ? Swift.max(count, indices.count) : count)).map { Key(index: $0) }
+    case .tuple(let count): ownKeys = (0..<count).map { Key(index: $0) }
+    case .namedTuple(_, let keys): ownKeys = keys
+    }
+    let own = Set(ownKeys)
+    guard let foreign = children.keys.first(where: { !own.contains($0) }) else {
+      let elements = ownKeys.map { children[$0] ?? .empty }
+      switch self {
+      case .list: return .list(elements)
+      case .tuple: return .tuple(elements)
+      case .namedTuple(let type, _):
+        return .namedTuple(zip(ownKeys, elements).map { (key: $0, value: $1) }, type: type)
+      }
+    }
+    guard children.keys.allSatisfy({ !own.contains($0) }) else {
+      throw GraftError(
+        .structureMismatch, "a \(name) has no place for \(path.appending(foreign))",
+        leaf: path.appending(foreign), remedy: "rename all of its elements or none")
+    }
+    return Tree(.dictionary(children))
+  }
+
+  private var name: String {
+    switch self {
+    case .list: "list"
+    case .tuple: "tuple"
+    case .namedTuple: "named tuple"
+    }
+  }
+}
