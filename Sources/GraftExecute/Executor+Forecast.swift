@@ -51,6 +51,11 @@ extension Executor {
       report.peakStagingByteCount = tuning.budgetByteCount / 2
     }
     report.peakStagingByteCount += usesSlots ? layout.byteCount : 0
+    // What is found out before is read before, and once.
+    for pass in plan.pass {
+      report.add(
+        try Executor(pass, tuning: tuning, engine: engine).forecast(isResident: isResident), isBeside: false)
+    }
     return report
   }
 }

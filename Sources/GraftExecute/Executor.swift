@@ -36,6 +36,9 @@ package struct Executor: Sendable {
         memory.count == plan.results[index].spec.byteCount,
         "\(plan.results[index].path) has a place of another size")
     }
+    if let pass = plan.pass.first {
+      return try await runWithFigures(of: pass, into: places, progress: progress)
+    }
     let cuts = TileRun.cuts(of: plan, places: places)
     var report = ReadReport()
     if cuts.count < plan.results.count || cuts.contains(where: { $0.cut == .computedParts }) {
@@ -60,7 +63,7 @@ package struct Executor: Sendable {
   }
 
   /// Tells whoever wants to know how much of the whole is done when a part of it goes on.
-  private static func relay(
+  static func relay(
     _ progress: (@Sendable (Progress) -> Void)?, of total: Int, after before: Int
   ) -> (@Sendable (Progress) -> Void)? {
     guard let progress else { return nil }

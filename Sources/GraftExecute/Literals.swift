@@ -53,7 +53,11 @@ extension Decoding {
         // The plan keeps the tensor, and with it its memory.
         unsafe try placing.put(literal.copy, from: host.tensor.memory, into: places[literal])
       case .constant(let value, let dtype): try place(Self.element(value, dtype), literal)
-      case .generated(let generator, let spec): try generate(generator, spec, literal)
+      case .generated(let generator, let spec):
+        unsafe try make(spec, literal) { unsafe generator.write($0, of: spec, to: $1) }
+      case .product(let product, let spec):
+        let elements = try ProductElements(product)
+        unsafe try make(spec, literal) { unsafe elements.write($0, to: $1) }
       }
     } catch {
       var error = error
@@ -102,8 +106,10 @@ extension Decoding {
   }
 
   /// Makes the elements that a copy takes, run by run, and places them.
-  private func generate(
-    _ generator: Generator, _ spec: TensorSpec, _ literal: Plan.Literal
+  ///
+  /// - Parameter write: writes the elements of these positions, in row-major order of a tensor of this spec.
+  private func make(
+    _ spec: TensorSpec, _ literal: Plan.Literal, _ write: (Range<Int>, UnsafeMutableRawBufferPointer) -> Void
   ) throws(GraftError) {
     let copy = literal.copy
     let place = places[literal]
@@ -112,9 +118,9 @@ extension Decoding {
     if copy.unit == .byte, case .memory(let memory) = place {
       try Placing.forEachRun(of: copy) { (from, to) throws(GraftError) in
         let first = from * 8 / bits
-        unsafe generator.write(
-          first..<(first + copy.runCount * 8 / bits), of: spec,
-          to: UnsafeMutableRawBufferPointer(rebasing: memory[to..<(to + copy.runCount)]))
+        unsafe write(
+          first..<(first + copy.runCount * 8 / bits),
+          UnsafeMutableRawBufferPointer(rebasing: memory[to..<(to + copy.runCount)]))
       }
       return
     }
@@ -127,7 +133,7 @@ extension Decoding {
       try Placing.forEachRun(of: part) { (from, to) throws(GraftError) in
         let first = from * unitBits / bits
         let count = part.runCount * unitBits / bits
-        unsafe generator.write(first..<(first + count), of: spec, to: scratch)
+        unsafe write(first..<(first + count), scratch)
         let run = StridedCopy(
           unit: part.unit, runCount: part.runCount, sourceOffset: 0, destinationOffset: to, dimensions: [])
         unsafe try placing.put(run, from: UnsafeRawBufferPointer(scratch), into: place)

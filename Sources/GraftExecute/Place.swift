@@ -11,6 +11,8 @@ package import GraftFormats
   case writer(any CheckpointWriter, leaf: Int)
   /// Memory of the result's size, to which elements come through a program of one input.
   case computed(ElementProgram, UnsafeMutableRawBufferPointer)
+  /// Sums of products, which are all that is kept of the elements.
+  case sums(SumPlace)
 }
 
 /// The places of a plan's results, as its moves and literals see them.

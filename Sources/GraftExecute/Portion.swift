@@ -87,7 +87,7 @@ struct Portion {
       var copy = copy
       copy.sourceOffset = 0
       add(Window(range: range, copy: copy, place: place))
-    case .computed:
+    case .computed, .sums:
       preconditionFailure("what is computed on the way is read through windows")
     }
   }

@@ -290,7 +290,9 @@ private struct TileBatch: Sendable {
       }
       // What does not lie side by side in its place is computed to memory of its own first.
       var output: UnsafeMutableRawBufferPointer?
-      if part.piece.packed.destination.terms != part.piece.destination.terms || result.spec.dtype.isPacked {
+      if !source.isSummed,
+        part.piece.packed.destination.terms != part.piece.destination.terms || result.spec.dtype.isPacked
+      {
         let spec = TensorSpec(result.spec.dtype, [part.piece.elementCount])
         guard let memory = unsafe arena.take(spec.byteCount) else {
           undo(&self)
@@ -351,7 +353,21 @@ extension Place {
     }
   }
 
+  /// Adds the tile's products to sums.
+  private func add(_ run: TileRun, to place: SumPlace) throws(GraftError) {
+    var sums = SumPlace.Sums()
+    for part in parts {
+      guard let index = run.plan.parts[part.tile.index].program else {
+        preconditionFailure("what is summed is a product")
+      }
+      unsafe try ElementProgram(run.plan.programs[index]).addProducts(
+        of: part.inputs, count: part.tile.piece.elementCount, to: &sums)
+    }
+    place.add(sums)
+  }
+
   private func compute(_ run: TileRun) throws(GraftError) {
+    if case .sums(let place) = run.places[tile.result] { return try add(run, to: place) }
     let dtype = run.plan.results[tile.result].spec.dtype
     let target: UnsafeMutableRawBufferPointer
     if let memory = unsafe memory {

@@ -54,7 +54,7 @@ struct NaivePlanRun {
       (try? host.tensor.array(as: Int32.self))?.flatMap { withUnsafeBytes(of: $0.littleEndian, Array.init) }
         ?? []
     case .constant(let value, _): withUnsafeBytes(of: Int32(value).littleEndian, Array.init)
-    case .generated: []
+    case .generated, .product: []
     }
   }
 

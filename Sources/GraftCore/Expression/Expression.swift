@@ -24,6 +24,8 @@ package final class Expression: Sendable {
     case concatenated([Expression], axis: Int)
     /// An operand's elements in row-major order.
     case reshaped(Expression)
+    /// Two matrices of float32 multiplied, and then scaled.
+    case product(Expression, Expression, scale: Double)
     /// A value for each element, from the elements of the operands at the same index.
     case elementwise(Elementwise, [Expression])
   }
@@ -34,6 +36,7 @@ package final class Expression: Sendable {
     depth =
       switch operation {
       case .stored, .host, .generated: 1
+      case .product(let left, let right, _): Swift.max(left.depth, right.depth) + 1
       case .view(let operand, _), .reshaped(let operand): operand.depth + 1
       case .concatenated(let operands, _), .elementwise(_, let operands):
         (operands.lazy.map(\.depth).max() ?? 0) + 1
@@ -82,6 +85,10 @@ public enum Elementwise: Hashable, Sendable {
   case weightedSum([Double])
   /// `a * (1 - t) + b * t` of two operands.
   case interpolate(Double)
+  /// The operands, each times a weight that follows from their norms and their angle.
+  case slerp(SphericalInterpolation)
+  /// No value, but the sums of the products of all pairs of operands, for a figure.
+  case products
   /// A function of the user's.
   case custom(ElementFunction)
 }
@@ -132,6 +139,8 @@ extension Elementwise: CustomStringConvertible {
     case .scale(let factor): "scale by \(factor)"
     case .weightedSum(let weights): "sum weighted by \(weights.map { "\($0)" }.joined(separator: ", "))"
     case .interpolate(let position): "interpolate at \(position)"
+    case .slerp(let interpolation): "slerp at \(interpolation.position)"
+    case .products: "sums of products"
     case .custom(let function): function.name
     }
   }

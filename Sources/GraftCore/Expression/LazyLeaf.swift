@@ -374,7 +374,7 @@ extension Tree where Leaf == LazyLeaf {
   }
 
   /// One tree of several of the same structure.
-  private static func combining(
+  static func combining(
     _ operation: String, _ trees: [Tree], _ file: StaticString, _ line: UInt,
     _ body: ([LazyTensor]) throws(GraftError) -> LazyTensor
   ) -> Tree {

@@ -136,7 +136,8 @@ extension LazyTensor {
       switch operation {
       case .cast, .custom: true
       case .add, .subtract, .multiply: tensor.dtype != .bool
-      case .divide, .scale, .weightedSum, .interpolate: tensor.dtype.isRealFloat || tensor.dtype.isComplex
+      case .divide, .slerp, .products, .scale, .weightedSum, .interpolate:
+        tensor.dtype.isRealFloat || tensor.dtype.isComplex
       }
     guard isAllowed else {
       throw GraftError(

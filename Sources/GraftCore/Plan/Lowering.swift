@@ -26,6 +26,9 @@ package struct Lowering {
         piece, stored, grid: stored.layout.gridShape(of: operand.spec.shape), axis: 0, chunk: 0)
     case .host(let host):
       addLiteral(.tensor(host), copy(piece, strides: operand.spec.shape.rowMajorStrides))
+    case .product(let product):
+      addLiteral(
+        .product(product, operand.spec), copy(piece, strides: operand.spec.shape.rowMajorStrides))
     case .generated(.uninitialized): break
     case .generated(.constant(let value)):
       // One element, from which every step along every axis goes nowhere.

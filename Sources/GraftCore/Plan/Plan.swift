@@ -18,6 +18,8 @@ public struct Plan: Hashable, Sendable {
   package var operands: [Operand]
   /// How results come to be that are not a leaf as it is stored; a part of one operand is done by moves or literals too.
   package var parts: [Part]
+  /// What has to be done before, none or one: its results are the figures that operands and programs refer to by index.
+  package var pass: [Plan] = []
 
   /// A leaf that comes out.
   public struct Result: Hashable, Sendable {
@@ -71,6 +73,8 @@ public struct Plan: Hashable, Sendable {
       case constant(Double, DType)
       /// The elements of a tensor in row-major order, made as they are needed.
       case generated(Generator, TensorSpec)
+      /// The elements of a matrix in row-major order, computed from its factors as they are needed.
+      case product(LowRankProduct, TensorSpec)
     }
 
     /// Where the elements come from.
@@ -91,6 +95,7 @@ public struct Plan: Hashable, Sendable {
     package enum Source: Hashable, Sendable {
       case stored(StoredTensor)
       case host(HostOperand)
+      case product(LowRankProduct)
       case generated(Generator)
     }
 
@@ -109,8 +114,11 @@ public struct Plan: Hashable, Sendable {
     /// The index in ``Plan/programs`` of what is computed of the operands; nil where the one operand's elements are the result's.
     package var program: Int?
 
-    /// Whether moves and literals do not do it, because it takes several operands.
-    package var isComputed: Bool { operands.count > 1 }
+    /// Whether nothing is kept of the elements but the sums of their products.
+    package var isSummed = false
+
+    /// Whether moves and literals do not do it, because it takes several operands or gives no elements.
+    package var isComputed: Bool { operands.count > 1 || isSummed }
   }
 
   /// A plan; moves are brought into the order of files and offsets.
@@ -208,12 +216,11 @@ extension Plan {
       part.result = position[part.result]
       return part
     }
-    return (
-      Plan(
-        files: files, results: indices.map { results[$0] }, moves: moves, literals: literals,
-        encodings: encodings, programs: programs, operands: operands, parts: parts),
-      indices
-    )
+    var plan = Plan(
+      files: files, results: indices.map { results[$0] }, moves: moves, literals: literals,
+      encodings: encodings, programs: programs, operands: operands, parts: parts)
+    plan.pass = pass
+    return (plan, indices)
   }
 }
 
@@ -242,6 +249,10 @@ extension Plan: CustomStringConvertible {
         "\(results[part.result].path) ← \(count) elements of \(part.operands.count) operands\(program(part.program))"
       )
     }
+    for pass in pass {
+      lines.append("before that:")
+      lines += pass.description.split(separator: "\n").map { "  \($0)" }
+    }
     let hidden = moves.count + literals.count + computed.count - limit
     if hidden > 0 { lines.append("… and \(hidden) more") }
     return lines.joined(separator: "\n")
@@ -258,6 +269,7 @@ extension Plan.Literal.Source: CustomStringConvertible {
     case .tensor(let host): "memory, \(host.tensor.spec)"
     case .constant(let value, _): "\(value)"
     case .generated(let generator, _): "\(generator)"
+    case .product(let product, _): "\(product)"
     }
   }
 }

@@ -21,6 +21,12 @@ package struct Planner {
   private var parts: [Plan.Part] = []
   private var moves: [Plan.Move] = []
   private var literals: [Plan.Literal] = []
+  /// The planner of the figures, none or one: a planner cannot hold itself.
+  private var pass: [Planner] = []
+  /// The figures by the identity of their nodes.
+  private var figures: [ObjectIdentifier: Int] = [:]
+  /// How many passes come after this planner's.
+  private var passNumber = 0
 
   /// An empty planner.
   package init() {}
@@ -100,9 +106,11 @@ package struct Planner {
 
   /// The plan of everything that was added.
   package consuming func plan() -> Plan {
-    Plan(
+    var plan = Plan(
       files: files, results: results, moves: moves, literals: literals, encodings: encodings.values,
       programs: programs.values, operands: operands, parts: parts)
+    plan.pass = pass.map { $0.plan() }
+    return plan
   }
 }
 
@@ -179,7 +187,7 @@ extension Planner {
     while source < draft.nodes.count {
       let node = draft.nodes[source]
       switch node.operation {
-      case .stored, .host, .generated:
+      case .stored, .host, .generated, .product:
         source += 1
       case .view(let operand, let map):
         let axes = draft.piece.sources[source]
@@ -197,6 +205,7 @@ extension Planner {
             expected: "at most \(Self.programStepLimit) operands for one leaf")
         }
         let axes = draft.piece.sources[source]
+        let operation = try resolvingFigures(of: operation, node, operands, leaf: results[result].path)
         draft.formula = draft.formula.replacing(source, by: operation, count: operands.count, node.spec.dtype)
         draft.nodes.replaceSubrange(source...source, with: operands)
         draft.piece.sources.replaceSubrange(
@@ -247,7 +256,7 @@ extension Planner {
     var sources: [[Affine]] = []
     var positions: [Int] = []
     for (node, axes) in zip(draft.nodes, part.piece.sources) {
-      let operand = try self.operand(node)
+      let operand = try self.operand(node, leaf: results[result].path)
       if let position = part.operands.indices.first(where: {
         part.operands[$0] == operand && sources[$0] == axes
       }) {
@@ -259,13 +268,14 @@ extension Planner {
       }
     }
     part.piece.sources = sources
-    if case .apply = draft.formula {
+    if case .apply(let operation, _, _) = draft.formula {
+      part.isSummed = operation == .products
       var program = TileProgram(inputs: part.operands.map { operands[$0].spec.dtype })
       try program.add(draft.formula, positions, limit: Self.programStepLimit)
       part.program = programs.index(of: program)
     }
     parts.append(part)
-    if part.operands.count == 1 {
+    if !part.isComputed {
       var lowering = Lowering(operand: operands[part.operands[0]], result: result, program: part.program)
       try lowering.lower(part.piece)
       moves += lowering.moves
@@ -273,7 +283,7 @@ extension Planner {
     }
   }
 
-  private mutating func operand(_ node: Expression) throws(GraftError) -> Int {
+  private mutating func operand(_ node: Expression, leaf: TreePath) throws(GraftError) -> Int {
     if let index = operandIndices[ObjectIdentifier(node)] { return index }
     let source: Plan.Operand.Source
     switch node.operation {
@@ -292,6 +302,11 @@ extension Planner {
           spec: node.spec, layout: layout, encoding: encoding, fileOffset: fileOffsets[operand.source]))
     case .host(let tensor): source = .host(HostOperand(tensor))
     case .generated(let generator): source = .generated(generator)
+    case .product(let left, let right, let scale):
+      source = .product(
+        LowRankProduct(
+          left: .figure(try figure(left, leaf: leaf)), right: .figure(try figure(right, leaf: leaf)),
+          scale: scale))
     case .view, .concatenated, .reshaped, .elementwise:
       preconditionFailure("only sources are left when a draft is added")
     }
@@ -299,6 +314,58 @@ extension Planner {
     nodes.append(node)
     operandIndices[ObjectIdentifier(node)] = operands.count - 1
     return operands.count - 1
+  }
+}
+
+// MARK: - Figures
+
+extension Planner {
+  /// How deep figures may be made of others: each level is a pass over files of its own.
+  private static let passLimit = 8
+
+  /// The index of the figure that is this tensor, kept whole.
+  private mutating func figure(_ node: Expression, leaf: TreePath) throws(GraftError) -> Int {
+    if let figure = figures[ObjectIdentifier(node)] { return figure }
+    var pass = try takePass()
+    let figure = try pass.add(leaf, LazyTensor(node))
+    self.pass = [pass]
+    figures[ObjectIdentifier(node)] = figure
+    nodes.append(node)
+    return figure
+  }
+
+  /// The operation with the figure that it needs.
+  private mutating func resolvingFigures(
+    of operation: Elementwise, _ node: Expression, _ operands: [Expression], leaf: TreePath
+  ) throws(GraftError) -> Elementwise {
+    guard case .slerp(var interpolation) = operation else { return operation }
+    if let figure = figures[ObjectIdentifier(node)] {
+      interpolation.figure = figure
+    } else {
+      var pass = try takePass()
+      // The figure is of the whole operands, whatever part of the result is wanted.
+      let products = Expression(operands[0].spec, .elementwise(.products, operands))
+      interpolation.figure = try pass.add(leaf, LazyTensor(products))
+      self.pass = [pass]
+      figures[ObjectIdentifier(node)] = interpolation.figure
+      nodes.append(node)
+    }
+    return .slerp(interpolation)
+  }
+
+  /// The planner of the figures, moved out so that it has one owner while it changes.
+  private mutating func takePass() throws(GraftError) -> Planner {
+    if let pass = pass.popLast() { return pass }
+    guard passNumber < Self.passLimit else {
+      throw GraftError(
+        .limitExceeded, "figures are made of figures too many times", expected: "at most \(Self.passLimit)")
+    }
+    var pass = Planner()
+    pass.files = files
+    pass.fileOffsets = fileOffsets
+    pass.resolvedTrees = resolvedTrees
+    pass.passNumber = passNumber + 1
+    return pass
   }
 }
 

@@ -52,6 +52,9 @@ package struct TransformPlan: Sendable {
       switch node.operation {
       case .stored(let operand): used[operand.source, default: []].insert(operand.path)
       case .host, .generated: break
+      case .product(let left, let right, _):
+        visit(left)
+        visit(right)
       case .view(let operand, _), .reshaped(let operand): visit(operand)
       case .concatenated(let operands, _), .elementwise(_, let operands): operands.forEach(visit)
       }

@@ -12,7 +12,8 @@ struct LeafTable {
     /// Where it stood in the tree that the table was made of; nil for what is new.
     var source: TreePath?
 
-    var isLeaf: Bool { node.kind == .leaf }
+    /// Whether a step may concern it: a leaf, or one that is not read and can only go elsewhere.
+    var isLeaf: Bool { node.kind == .leaf || node.fault?.isUnreadLeaf == true }
 
     var tensor: LazyTensor? {
       if case .tensor(let tensor)? = node.leaf { tensor } else { nil }

@@ -26,16 +26,26 @@ extension Tree where Leaf == LazyLeaf {
 extension TreeOperation {
   /// The tree after this step.
   ///
-  /// - Throws: ``GraftError`` with every fault that the step made or the tree had.
+  /// - Throws: ``GraftError`` with every fault that the step made or the tree had. A leaf that cannot be read is none as long as
+  ///   nothing is done to it, for it may still be dropped.
   public func apply(to tree: Tree<LazyLeaf>) throws(GraftError) -> Tree<LazyLeaf> {
     let result = tree.carryingOut(self) { error in
       var error = error
       error.operation = error.operation ?? name
       return error
     }
-    try result.validate()
+    do throws(GraftError) {
+      try result.validate()
+    } catch {
+      try SurgeryStep.throwAll(([error] + error.others).filter { !$0.isUnreadLeaf })
+    }
     return result
   }
+}
+
+extension GraftError {
+  /// Whether this is the fault that stands in a checkpoint's tree for a leaf that is not read.
+  var isUnreadLeaf: Bool { code == .unsupported && operation == nil }
 }
 
 extension Sequence<TreeOperation> {
@@ -142,7 +152,7 @@ struct SurgeryStep {
   /// One error of several, the first with the others attached; none for none.
   static func throwAll(_ errors: [GraftError]) throws(GraftError) {
     guard var first = errors.first else { return }
-    first.others += errors.dropFirst().prefix(999)
+    first.others = Array(errors.dropFirst().prefix(999))
     throw first
   }
 

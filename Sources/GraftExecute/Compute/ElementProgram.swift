@@ -49,23 +49,60 @@ package struct ElementProgram: Sendable {
           unsafe isLast
           ? UnsafeMutableRawBufferPointer(rebasing: output[Self.offset(first, step.dtype)...])
           : Self.block(index, of: scratch)
-        let operands = step.operands.map { value -> KernelOperand in
-          switch value {
-          case .input(let input):
-            let dtype = program.inputs[input]
-            return unsafe KernelOperand(
-              UnsafeRawBufferPointer(rebasing: inputs[input][Self.offset(first, dtype)...]),
-              ElementFormat(dtype))
-          case .step(let step):
-            return unsafe KernelOperand(
-              UnsafeRawBufferPointer(Self.block(step, of: scratch)), ElementFormat(program.steps[step].dtype))
-          }
-        }
+        let operands = unsafe operands(of: step, from: first, inputs, scratch)
         unsafe try run(
           step, operands, into: destination, count: blockCount,
           spare: (0..<3).map { unsafe Self.block(program.steps.count + $0, of: scratch) })
       }
       first += blockCount
+    }
+  }
+
+  /// Adds the products of `count` elements to sums, for a program whose last step says of what.
+  ///
+  /// - Throws: what a function of the user's throws in a step before.
+  func addProducts(
+    of inputs: [UnsafeRawBufferPointer], count: Int, to sums: inout SumPlace.Sums
+  ) throws(GraftError) {
+    guard let last = program.steps.last, last.operation == .products, last.operands.count == 2 else {
+      preconditionFailure("the program gives elements, not sums")
+    }
+    let scratch = UnsafeMutableRawBufferPointer.allocate(
+      byteCount: (program.steps.count + 3) * Self.blockElementCount * Self.widestByteCount, alignment: 64)
+    defer { unsafe scratch.deallocate() }
+    // Without steps before there are no intermediate values, and the tile is one block.
+    let blockElementCount = program.steps.count == 1 ? count : Self.blockElementCount
+    var first = 0
+    while first < count {
+      let blockCount = Swift.min(blockElementCount, count - first)
+      for (index, step) in program.steps.dropLast().enumerated() {
+        unsafe try run(
+          step, operands(of: step, from: first, inputs, scratch), into: Self.block(index, of: scratch),
+          count: blockCount, spare: (0..<3).map { unsafe Self.block(program.steps.count + $0, of: scratch) })
+      }
+      let factors = unsafe operands(of: last, from: first, inputs, scratch)
+      sums.first.addProducts(of: factors[0], and: factors[0], count: blockCount, with: kernels)
+      sums.product.addProducts(of: factors[0], and: factors[1], count: blockCount, with: kernels)
+      sums.second.addProducts(of: factors[1], and: factors[1], count: blockCount, with: kernels)
+      first += blockCount
+    }
+  }
+
+  /// Where a step finds its operands, for the block that begins with this element.
+  private func operands(
+    of step: TileProgram.Step, from first: Int, _ inputs: [UnsafeRawBufferPointer],
+    _ scratch: UnsafeMutableRawBufferPointer
+  ) -> [KernelOperand] {
+    step.operands.map { value -> KernelOperand in
+      switch value {
+      case .input(let input):
+        let dtype = program.inputs[input]
+        return unsafe KernelOperand(
+          UnsafeRawBufferPointer(rebasing: inputs[input][Self.offset(first, dtype)...]), ElementFormat(dtype))
+      case .step(let step):
+        return unsafe KernelOperand(
+          UnsafeRawBufferPointer(Self.block(step, of: scratch)), ElementFormat(program.steps[step].dtype))
+      }
     }
   }
 
@@ -115,6 +152,7 @@ package struct ElementProgram: Sendable {
             operand, to: target, targetFormat, count: count)
         }
       }
+    case .slerp, .products: preconditionFailure("figures are put into a program before it runs")
     case .custom(let function):
       unsafe try run(function, operands, into: destination, format, count: count, spare: spare)
     }

@@ -59,7 +59,7 @@ import Testing
   }
 
   @Test func `expressions that take backtracking for ever elsewhere end at once`() {
-    let text = String(repeating: "a", count: 20_000)
+    let text = String(repeating: "a", count: 4_000)
     let nested = PathRegex("(a*)*(a|a)*(a?){50}b")
     #expect(nested.wholeMatch(in: text) == nil)
     let ambiguous = PathRegex("(?:a|aa)+")
