@@ -74,8 +74,6 @@ extension PathRegex: CustomStringConvertible, ExpressibleByStringLiteral {
 
 extension PathRegex {
   /// The captures of a match of the whole text, each nil where its group had no part in it; nil where there is no match.
-  ///
-  /// For one text; a ``PathRegexMatcher`` is for many.
   public func wholeMatch(in text: String) -> [String?]? {
     var matcher = PathRegexMatcher(self)
     let bytes = Array(text.utf8)
