@@ -144,4 +144,30 @@ import Testing
     #expect(try loaded.tree["mu"].tensor.array(as: Float.self) == [1, 1, 1, 1, 1, 1])
     #expect(try loaded.tree["mu"].tensor.dtype == .bfloat16)
   }
+
+  @Test func `what needs figures of whole tensors is loaded and saved alike`() async throws {
+    let checkpoint = try await Checkpoint(at: image.path)
+    let surgery = try checkpoint.transform { tree in
+      let params = tree["params"]
+      let adapter: Tree<LazyLeaf> = [
+        "base_model.model.layer2.kernel.lora_A.weight": .tensor(
+          Tensor([1, 2, 3] as [Float], shape: [1, 3])),
+        "base_model.model.layer2.kernel.lora_B.weight": .tensor(Tensor([10, 20] as [Float], shape: [2, 1])),
+      ]
+      return [
+        "sphere": params["layer2"].slerped(to: params["layer10"], at: 0.5),
+        "folded": params.foldingLoRA(adapter, scale: 0.5).keeping("layer2/**"),
+      ]
+    }
+    let loaded = try await surgery.load()
+    let folded = try loaded.tree["folded"]["layer2"]["kernel"].tensor.array(as: Float.self)
+    #expect(folded == [205, 211, 217, 213, 224, 235])
+    let path = folder.path + "/figures.safetensors"
+    try await surgery.save(to: path)
+    let again = try await Checkpoint(at: path).load()
+    for (path, leaf) in loaded.tree.leaves {
+      guard case .tensor(let tensor) = leaf else { continue }
+      #expect(try again.tree[at: path].tensor.contentEquals(tensor), "\(path)")
+    }
+  }
 }

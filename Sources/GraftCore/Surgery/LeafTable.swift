@@ -27,7 +27,6 @@ struct LeafTable {
   private var printed: [[UInt8]] = []
 
   init(_ tree: Tree<LazyLeaf>) {
-    entries.reserveCapacity(tree.leafCount)
     collect(tree, at: .root)
   }
 
@@ -52,7 +51,7 @@ struct LeafTable {
 extension LeafTable {
   /// The printed path of each entry, as UTF-8.
   mutating func printedPaths() -> [[UInt8]] {
-    if printed.isEmpty { printed = entries.map { Array($0.path.description.utf8) } }
+    if printed.isEmpty { printed = entries.map { $0.path.printedBytes } }
     return printed
   }
 
@@ -119,6 +118,51 @@ extension PathRegex {
       throw GraftError(
         .limitExceeded,
         "the regular expression '\(TreePath.printable(text))' is too large for a path of \(longest) bytes")
+    }
+  }
+}
+
+// MARK: - Paths as bytes
+
+// A hundred thousand paths are printed and parsed by one step, and nearly all are plain.
+
+extension TreePath {
+  /// What ``description`` prints, as UTF-8.
+  fileprivate var printedBytes: [UInt8] {
+    var bytes: [UInt8] = []
+    for key in keys {
+      if !bytes.isEmpty { bytes.append(UInt8(ascii: "/")) }
+      let before = bytes.count
+      bytes.append(contentsOf: key.string.utf8)
+      if before == bytes.count || !bytes[before...].allSatisfy(Self.isPlain) {
+        return Array(description.utf8)
+      }
+    }
+    // The root's own text, and one key of that text, print in a way of their own.
+    return bytes.first == UInt8(ascii: "(") || bytes.isEmpty ? Array(description.utf8) : bytes
+  }
+
+  /// The path that prints as these bytes, if nothing in it is escaped; nil where that takes a closer look.
+  init?(plainlyPrinted bytes: [UInt8]) {
+    guard let first = bytes.first, first != UInt8(ascii: "("), first != UInt8(ascii: "/"),
+      bytes.allSatisfy({ Self.isPlain($0) || $0 == UInt8(ascii: "/") })
+    else { return nil }
+    var keys: [Key] = []
+    var start = 0
+    for position in bytes.indices where bytes[position] == UInt8(ascii: "/") {
+      keys.append(Key(String(decoding: bytes[start..<position], as: UTF8.self)))
+      start = position + 1
+    }
+    keys.append(Key(String(decoding: bytes[start...], as: UTF8.self)))
+    self.init(keys)
+  }
+
+  private static func isPlain(_ byte: UInt8) -> Bool {
+    switch byte {
+    case UInt8(ascii: "/"), UInt8(ascii: "*"), UInt8(ascii: "?"), UInt8(ascii: "{"), UInt8(ascii: "}"),
+      UInt8(ascii: "\\"):
+      false
+    default: byte >= 0x20 && byte < 0x7F
     }
   }
 }

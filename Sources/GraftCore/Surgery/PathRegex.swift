@@ -16,6 +16,8 @@ public struct PathRegex: Sendable {
 
   let instructions: [Instruction]
   let classes: [ScalarClass]
+  /// What a match begins with, whatever it captures.
+  let firstInstruction: Instruction
   /// How many of the instructions are splits, which alone have to be remembered to keep the time linear.
   let splitCount: Int
 
@@ -49,7 +51,12 @@ public struct PathRegex: Sendable {
     try compiler.compile(root)
     self.text = text
     captureCount = parser.captureCount
-    instructions = compiler.instructions + [.accept]
+    let instructions = compiler.instructions + [.accept]
+    self.instructions = instructions
+    firstInstruction =
+      instructions.first {
+        if case .save = $0 { false } else { true }
+      } ?? .accept
     classes = compiler.classes
     splitCount = compiler.splitCount
   }
@@ -151,6 +158,14 @@ package struct PathRegexMatcher {
     begin(text)
     var position = first
     while position <= text.count {
+      // Where a match can begin at all is mostly seen from the first instruction, without running the others.
+      switch regex.firstInstruction {
+      case .byte(let byte):
+        while position < text.count, text[position] != byte { position += 1 }
+        if position == text.count { return false }
+      case .start: if position > 0 { return false }
+      default: break
+      }
       // What failed from an earlier beginning fails from this one too, so it stays marked.
       if run(text, from: position, isWhole: false) { return true }
       position += position < text.count ? Self.width(text[position]) : 1

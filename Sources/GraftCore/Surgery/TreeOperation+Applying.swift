@@ -158,6 +158,7 @@ struct SurgeryStep {
 
   /// A path from its printed form.
   func path(_ bytes: [UInt8], from source: TreePath) throws(GraftError) -> TreePath {
+    if let plain = TreePath(plainlyPrinted: bytes) { return plain }
     guard let path = TreePath(parsing: String(decoding: bytes, as: UTF8.self)) else {
       throw GraftError(
         .invalidArgument,

@@ -51,6 +51,23 @@ import Testing
     #expect(half.fault?.message == "a list has no place for blocks/first")
   }
 
+  @Test func `keys that print with escapes are renamed and come back`() throws {
+    let keys = ["a/b", "", "*", "(root)", "(", "é", "back\\slash", "new\nline", "{x}"]
+    let tree = Tree<LazyLeaf>.dictionary(keys.map { (key: Key($0), value: numbered([1])) })
+    let nested = tree.renaming("^", to: "p/")
+    #expect(Set(nested["p"].children.map(\.key)) == Set(keys.map { Key($0) }))
+    #expect(skeleton(nested.renaming("^p/", to: "")) == skeleton(tree))
+  }
+
+  @Test func `a leaf that is not read may be dropped or moved, but not be computed with`() throws {
+    let unread = GraftError(.unsupported, "the leaf is stored in a way that is not read", leaf: "odd")
+    let tree: Tree<LazyLeaf> = ["odd": .fault(unread), "w": numbered([2])]
+    #expect(paths(try TreeOperation.drop("odd").apply(to: tree)) == ["w"])
+    let steps: [TreeOperation] = [.nest(under: "x"), .drop("x/odd")]
+    #expect(paths(try steps.apply(to: tree)) == ["x/w"])
+    #expect(throws: GraftError.self) { try TreeOperation.stack(#"(odd)()"#, to: #"\1"#).apply(to: tree) }
+  }
+
   @Test func `names with separators become trees, with lists where they are asked for`() throws {
     let tree: Tree<LazyLeaf> = [
       "layers.0.w": numbered([1]), "layers.1.w": numbered([1], from: 1), "n": numbered([1]),
