@@ -134,16 +134,18 @@ extension TreePath {
       if !bytes.isEmpty { bytes.append(UInt8(ascii: "/")) }
       let before = bytes.count
       bytes.append(contentsOf: key.string.utf8)
-      if before == bytes.count || !bytes[before...].allSatisfy(Self.isPlain) {
+      if before == bytes.count || !bytes[before...].allSatisfy(Self.isPlain)
+        || (bytes[before] == UInt8(ascii: "(") && key.string == Self.rootText)
+      {
         return Array(description.utf8)
       }
     }
-    // The root's own text, and one key of that text, print in a way of their own.
-    return bytes.first == UInt8(ascii: "(") || bytes.isEmpty ? Array(description.utf8) : bytes
+    return bytes.isEmpty ? Array(description.utf8) : bytes
   }
 
   /// The path that prints as these bytes, if nothing in it is escaped; nil where that takes a closer look.
   init?(plainlyPrinted bytes: [UInt8]) {
+    // The root prints as a text in parentheses.
     guard let first = bytes.first, first != UInt8(ascii: "("), first != UInt8(ascii: "/"),
       bytes.allSatisfy({ Self.isPlain($0) || $0 == UInt8(ascii: "/") })
     else { return nil }
