@@ -1,7 +1,7 @@
 // Regular expressions over paths. They are text in recipes and values in steps, so they must compare, hash and be sent; text from
 // outside must not make matching take for ever; and 100,000 paths are matched against several of them while someone waits. Swift's
-// Regex is neither Sendable nor bounded, and took 4 µs for a path that matches `^(.*)/weight$` and 13 µs for one that does
-// not (Swift 6.3.1); this one takes a tenth of that.
+// Regex is neither Sendable nor bounded, and took 2.3 µs for a path of 50 bytes that matches `^(.*)/weight$` and 6.9 µs for one that
+// does not (Swift 6.3.1, release, 100,000 paths, the same run); this one takes 0.4 and 0.7 µs.
 
 /// A regular expression over a printed path, in the syntax that Python's `re` and most others share, matched in linear time.
 ///
