@@ -31,6 +31,41 @@ extension Executor {
     return report
   }
 
+  /// What ``runWithFigures(of:into:progress:)`` would read.
+  func forecastWithFigures(
+    of pass: Plan, into places: [Place], isResident: Bool
+  ) throws(GraftError) -> ReadReport {
+    var report = ReadReport()
+    let isSummed = pass.isSummed
+    for group in try groups(of: pass) {
+      let members = Set(group.results)
+      let (part, indices) = plan.restricted { members.contains($0) }
+      let tensors = pass.restricted { group.figures.contains($0) && !isSummed[$0] }.plan
+      let sums = pass.restricted { group.figures.contains($0) && isSummed[$0] }.plan
+      if !tensors.results.isEmpty {
+        var tuning = tuning
+        tuning.budgetByteCount -= tensors.resultByteCount
+        let executor = Executor(tensors, tuning: tuning, engine: engine)
+        var read = try executor.forecast(into: executor.untouchedPlaces, isResident: isResident)
+        read.peakStagingByteCount += tensors.resultByteCount
+        report.add(read, isBeside: false)
+      }
+      if !sums.results.isEmpty {
+        let read = try Executor(sums, tuning: tuning, engine: engine)
+          .forecast(into: sums.results.map { _ in .sums(SumPlace()) }, isResident: isResident)
+        report.add(read, isBeside: false)
+      }
+      var tuning = tuning
+      tuning.budgetByteCount -= group.byteCount
+      // The figures' values change what is computed, not what is read for it.
+      var read = try Executor(part.resolving([:]), tuning: tuning, engine: engine)
+        .forecast(into: indices.map { places[$0] }, isResident: isResident)
+      read.peakStagingByteCount += group.byteCount
+      report.add(read, isBeside: false)
+    }
+    return report
+  }
+
   /// Results that are done together, and what they need.
   private struct Group {
     var results: [Int] = []

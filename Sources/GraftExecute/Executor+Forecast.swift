@@ -1,34 +1,66 @@
 package import GraftCore
+internal import GraftFormats
 internal import GraftIO
 
 extension Executor {
-  /// What ``run(into:progress:)`` would read into memory, without reading or opening anything.
+  /// What ``run(into:progress:)`` would read, without reading or opening anything.
   ///
   /// It is exact for files that are not in the page cache and are read through it, where chunks are plain or wanted whole. What is
   /// in the page cache is read with fewer gaps, in more requests; direct I/O reads whole sectors; a caller's own memory has other
   /// neighbours than ``HostLayout``; and of a large chunk that is decoded as a stream no more is read than the last wanted byte
   /// takes.
   ///
-  /// - Parameter isResident: whether the files are in the page cache, where near neighbours are read apart rather than together.
+  /// - Parameters:
+  ///   - isResident: whether the files are in the page cache, where near neighbours are read apart rather than together.
+  ///   - isWriting: whether the results go to a checkpoint that is written, rather than to memory.
   /// - Throws: ``GraftError`` of code `invalidArgument` for settings that leave no room to read anything.
-  package func forecast(isResident: Bool = false) throws(GraftError) -> ReadReport {
-    let readTuning = self.readTuning
-    let layout = try StagingLayout(readTuning)
+  package func forecast(isResident: Bool = false, isWriting: Bool = false) throws(GraftError) -> ReadReport {
+    try forecast(into: isWriting ? writtenPlaces : untouchedPlaces, isResident: isResident)
+  }
+
+  /// What ``run(into:progress:)`` would read for these places, of which none is touched.
+  func forecast(into places: [Place], isResident: Bool) throws(GraftError) -> ReadReport {
+    if let pass = plan.pass.first {
+      return try forecastWithFigures(of: pass, into: places, isResident: isResident)
+    }
+    let cuts = TileRun.cuts(of: plan, places: places)
+    if cuts.isEmpty { return try forecastReads(into: places, isResident: isResident) }
+    let tiled = Set(cuts.lazy.filter { $0.cut == .runs }.map(\.result))
+    let (rest, indices) = plan.restricted { !tiled.contains($0) }
+    var report = try Executor(rest, tuning: tuning, engine: engine)
+      .forecastReads(into: indices.map { places[$0] }, isResident: isResident)
+    let tiles = TileRun(plan: plan, places: places, tuning: tuning, engine: engine)
+    report.add(try tiles.forecast(cuts, isResident: isResident), isBeside: false)
+    return report
+  }
+
+  /// Places that are never touched: only which of them are neighbours matters, and results of two extents are not.
+  var untouchedPlaces: [Place] {
     let host = HostLayout(plan, tuning: tuning)
-    // Places that are never touched: only which of them are neighbours matters, and results of two extents are not.
     var extentAddresses: [Int] = []
     var end = 4096
     for extent in host.extents {
       extentAddresses.append(end)
       end &+= extent.byteCount &+ 64
     }
-    let places = plan.results.indices.map { index -> Place in
+    return plan.results.indices.map { index in
       let placement = host.placements[index]
       let address = extentAddresses[placement.extent] &+ placement.byteOffset
       return unsafe .memory(
         UnsafeMutableRawBufferPointer(
           start: UnsafeMutableRawPointer(bitPattern: address), count: plan.results[index].spec.byteCount))
     }
+  }
+
+  private var writtenPlaces: [Place] {
+    let writer = NoWriter()
+    return plan.results.indices.map { .writer(writer, leaf: $0) }
+  }
+
+  /// What ``read(into:progress:)`` would read.
+  func forecastReads(into places: [Place], isResident: Bool) throws(GraftError) -> ReadReport {
+    let readTuning = self.readTuning
+    let layout = try StagingLayout(readTuning)
     let table = Places(places, of: plan)
     var report = ReadReport()
     var portion = Portion(moves: plainMoves, places: table, layout: layout, cost: CostModel(tuning))
@@ -58,6 +90,18 @@ extension Executor {
     }
     return report
   }
+}
+
+/// Stands where a writer would: a forecast writes nothing.
+private struct NoWriter: CheckpointWriter {
+  var preferredChunkByteCount: Int { 1 << 20 }
+
+  func write(_ bytes: UnsafeRawBufferPointer, leaf: Int, byteOffset: Int) throws(GraftError) {
+    preconditionFailure("a forecast writes nothing")
+  }
+
+  func finish() async throws(GraftError) { preconditionFailure("a forecast writes nothing") }
+  func abandon() {}
 }
 
 extension ReadReport {

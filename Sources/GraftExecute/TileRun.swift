@@ -48,13 +48,8 @@ struct TileRun: Sendable {
   func run(
     _ cuts: [(result: Int, cut: Tiles.Cut)], progress: (@Sendable (Progress) -> Void)?
   ) async throws(GraftError) -> ReadReport {
-    let lanes = tuning.budgetByteCount / Self.laneCount >= Self.laneByteCount ? Self.laneCount : 1
-    let share = tuning.budgetByteCount / lanes
-    // Half of a lane's share is for tiles, the other for reading and decoding them.
-    let arenaByteCount = share / 2
+    let (lanes, arenaByteCount, laneTuning) = division
     let queue = TileQueue(Tiles(plan, cuts, byteCount: tileByteCount(arenaByteCount)))
-    var laneTuning = tuning
-    laneTuning.budgetByteCount = share - arenaByteCount
     let total = byteCount(cuts)
     let lane = Lane(
       run: self, queue: queue, arenaByteCount: arenaByteCount, tuning: laneTuning,
@@ -77,6 +72,40 @@ struct TileRun: Sendable {
     }
     if let failure { throw failure }
     return report
+  }
+
+  /// What ``run(_:progress:)`` would read; batches are the same whichever lane takes them.
+  func forecast(
+    _ cuts: [(result: Int, cut: Tiles.Cut)], isResident: Bool
+  ) throws(GraftError) -> ReadReport {
+    let (lanes, arenaByteCount, laneTuning) = division
+    let queue = TileQueue(Tiles(plan, cuts, byteCount: tileByteCount(arenaByteCount)))
+    let arena = try TileArena(byteCount: arenaByteCount)
+    var report = ReadReport()
+    var batchCount = 0
+    var usedByteCount = 0
+    while let batch = try queue.batch(arena: arena, plan: plan, limit: Self.batchTileCount) {
+      report.add(
+        try Executor(batch.plan, tuning: laneTuning, engine: engine)
+          .forecastReads(into: batch.places, isResident: isResident), isBeside: false)
+      batchCount += 1
+      // What a batch leaves of the arena is never touched.
+      usedByteCount = Swift.max(usedByteCount, arena.mark)
+    }
+    report.peakStagingByteCount =
+      Swift.min(lanes, batchCount) * (report.peakStagingByteCount + usedByteCount)
+    return report
+  }
+
+  /// How many lanes there are, the memory of each for its tiles, and its settings for reading and decoding them.
+  private var division: (lanes: Int, arenaByteCount: Int, tuning: Tuning) {
+    let lanes = tuning.budgetByteCount / Self.laneCount >= Self.laneByteCount ? Self.laneCount : 1
+    let share = tuning.budgetByteCount / lanes
+    // Half of a lane's share is for tiles, the other for reading and decoding them.
+    let arenaByteCount = share / 2
+    var laneTuning = tuning
+    laneTuning.budgetByteCount = share - arenaByteCount
+    return (lanes, arenaByteCount, laneTuning)
   }
 
   /// The bytes of the results that the tiles fill.
