@@ -30,11 +30,13 @@ let cSettings: [CSetting] = [
 let package = Package(
   name: "graft",
   products: [
-    .library(name: "Graft", targets: ["Graft"])
+    .library(name: "Graft", targets: ["Graft"]),
+    .library(name: "GraftRecipes", targets: ["GraftRecipes"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
   ],
   targets: [
     // C, one subject each; only their own .c files see the system libraries' headers.
@@ -68,13 +70,17 @@ let package = Package(
     .target(
       name: "Graft", dependencies: ["GraftCore", "GraftIO", "GraftFormats", "GraftExecute"],
       swiftSettings: settings),
+    // Surgeries that files say. A module of its own, because the YAML parser brings Foundation with it.
+    .target(
+      name: "GraftRecipes", dependencies: ["Graft", "GraftCore", "GraftIO", .product(name: "Yams", package: "Yams")],
+      swiftSettings: settings),
     // The ceilings that the tool and the benchmarks compare Graft with.
     .target(
       name: "GraftMeasure", dependencies: ["GraftCore", "GraftIO", "CGraftMeasure"], swiftSettings: settings),
     .target(
       name: "GraftCommands",
       dependencies: [
-        "Graft", "GraftMeasure", "GraftCore", "GraftIO", "GraftExecute", "GraftFormats",
+        "Graft", "GraftRecipes", "GraftMeasure", "GraftCore", "GraftIO", "GraftExecute", "GraftFormats",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: settings),
@@ -132,6 +138,9 @@ let package = Package(
     .testTarget(name: "CLITests", dependencies: ["graft"], path: "Tests/CLI", swiftSettings: testSettings),
     .testTarget(
       name: "GraftTests", dependencies: ["Graft", "GraftCore", "GraftTestSupport"],
+      swiftSettings: testSettings),
+    .testTarget(
+      name: "GraftRecipesTests", dependencies: ["GraftRecipes", "Graft", "GraftCore", "GraftTestSupport"],
       swiftSettings: testSettings),
     // Encoders, as the product only decodes.
     .target(

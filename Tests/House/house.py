@@ -30,6 +30,7 @@ ORDER = [
     "GraftFormats",
     "GraftExecute",
     "Graft",
+    "GraftRecipes",
     "GraftMeasure",
     "GraftCommands",
     "graft",
