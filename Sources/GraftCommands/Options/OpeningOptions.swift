@@ -14,11 +14,14 @@ struct OpeningOptions: ParsableArguments {
 
   /// Opens the checkpoint that `path` names: a path, or `ROOT@STEP` for one step of a folder of steps.
   ///
-  /// - Parameter flat: whether names are kept whole; nil for what the command was told.
-  func open(_ path: String, flat: Bool? = nil, tuning: Tuning = Tuning()) async throws(GraftError)
-    -> Checkpoint
-  {
-    let name = try await CheckpointName(path)
+  /// - Parameters:
+  ///   - flat: whether names are kept whole; nil for what the command was told.
+  ///   - step: the step of a folder of steps, where somebody said it beside the path.
+  func open(
+    _ path: String, flat: Bool? = nil, step: String? = nil, tuning: Tuning = Tuning()
+  ) async throws(GraftError) -> Checkpoint {
+    var name = try await CheckpointName(path)
+    if let step { name.step = step }
     return try await Checkpoint(
       at: name.path, step: name.step, checkpointable: checkpointable, flat: flat ?? self.flat, tuning: tuning)
   }

@@ -1,23 +1,18 @@
 import ArgumentParser
 import Graft
-import GraftIO
 
-/// `graft convert`: streams a checkpoint, or a part of it, into another, which appears complete or not at all.
+/// `graft convert`: streams a checkpoint, a part of it or what a recipe makes of it, into another, which appears complete or not at all.
 struct Convert: Verb {
   static let configuration = CommandConfiguration(
-    abstract: "Write a checkpoint, or a part of it, as another; it appears complete or not at all.",
+    abstract:
+      "Write a checkpoint, a part of it, or what a recipe makes of it, as another; it appears complete or not at all.",
     discussion: """
       DESTINATION is one safetensors file where its name ends in .safetensors, and with --to safetensors else a folder of \
       files with an index.
+
+      With --recipe, the tree starts as SOURCE, or what --select and --drop leave of it, and the steps of the recipe change it; \
+      they call SOURCE by the name source. graft plan shows what that would read and compute.
       """)
-
-  /// The formats that can be written.
-  enum Format: String, CaseIterable, ExpressibleByArgument {
-    case safetensors
-  }
-
-  /// The size of a shard where nobody says otherwise, that of Hugging Face's tools.
-  static let defaultShardByteCount = 5_000_000_000
 
   @Argument(help: "The checkpoint to read; ROOT@STEP for one step of a folder of steps.")
   var source: String
@@ -25,65 +20,37 @@ struct Convert: Verb {
   @Argument(help: "The checkpoint to write.")
   var destination: String
 
-  @Option(name: .customLong("to"), help: "The format, where the destination's name does not say it.")
-  var format: Format?
+  @Option(help: ArgumentHelp("The surgery to do on the way, a YAML or JSON file.", valueName: "file"))
+  var recipe: String?
 
+  @OptionGroup var surgery: RecipeOptions
   @OptionGroup var selection: SelectionOptions
-
-  @Option(
-    help: ArgumentHelp(
-      "The most bytes of tensors in one file of a folder, for example 4GiB.", valueName: "size"))
-  var shardSize: ByteSize?
-
-  @Flag(help: "Replace what is at the destination.")
-  var overwrite = false
-
+  @OptionGroup var writing: WritingOptions
   @OptionGroup var opening: OpeningOptions
   @OptionGroup var tuning: TuningOptions
   @OptionGroup var output: OutputOptions
 
-  private var isSingleFile: Bool { destination.hasSuffix(".safetensors") }
-
-  func validate() throws {
-    if let shardSize {
-      if shardSize.byteCount < 1 { throw ValidationError("--shard-size is at least 1 byte.") }
-      if isSingleFile {
-        throw ValidationError(
-          "--shard-size is for a folder, and a destination that ends in .safetensors is one file; name a folder and pass --to safetensors."
-        )
-      }
-    }
-  }
+  func validate() throws { try writing.validate(for: destination) }
 
   func perform(_ session: Session) async throws(GraftError) -> ConvertAnswer {
-    guard isSingleFile || format == .safetensors else {
-      throw GraftError(
-        .unsupported, "the destination's name says no format that can be written", file: destination,
-        expected: "a name that ends in .safetensors",
-        remedy: "pass --to safetensors to write a folder of files")
-    }
+    let format = try writing.format(for: destination)
     let checkpoint = try await opening.open(source, tuning: tuning.tuning)
-    let format: SaveFormat =
-      isSingleFile
-      ? .safetensors : .safetensors(shardByteCount: shardSize?.byteCount ?? Self.defaultShardByteCount)
-    let memory = try PeakMemorySampler()
-    let report: SaveReport
-    do throws(GraftError) {
-      report = try await checkpoint.save(
-        to: destination, as: format, selecting: selection.selection, overwriting: overwrite,
+    let surgery = try await surgery.surgery(
+      recipe: recipe, on: checkpoint, selecting: selection.selection, opening: opening, tuning: tuning)
+    return try await writing.write(to: destination) { () async throws(GraftError) in
+      if let surgery {
+        return try await surgery.save(
+          to: destination, as: format, overwriting: writing.overwrite,
+          progress: session.progress("converting", totalByteCount: surgery.byteCount))
+      }
+      return try await checkpoint.save(
+        to: destination, as: format, selecting: selection.selection, overwriting: writing.overwrite,
         progress: session.progress("converting", totalByteCount: checkpoint.logicalByteCount))
-    } catch {
-      _ = memory.stop()
-      var error = error
-      if error.code == .destinationExists, !overwrite { error.remedy = "pass --overwrite to replace it" }
-      throw error
     }
-    return ConvertAnswer(
-      destination: destination, report: report, peakByteCount: max(0, memory.stop() - memory.baseByteCount))
   }
 }
 
-/// What `graft convert` says.
+/// What `graft convert` and `graft merge` say.
 struct ConvertAnswer: Answer {
   var destination: String
   var report: SaveReport
