@@ -72,7 +72,8 @@ let package = Package(
       swiftSettings: settings),
     // Surgeries that files say. A module of its own, because the YAML parser brings Foundation with it.
     .target(
-      name: "GraftRecipes", dependencies: ["Graft", "GraftCore", "GraftIO", .product(name: "Yams", package: "Yams")],
+      name: "GraftRecipes",
+      dependencies: ["Graft", "GraftCore", "GraftIO", .product(name: "Yams", package: "Yams")],
       swiftSettings: settings),
     // The ceilings that the tool and the benchmarks compare Graft with.
     .target(

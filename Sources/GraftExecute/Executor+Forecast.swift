@@ -66,6 +66,8 @@ extension Executor {
     var portion = Portion(moves: plainMoves, places: table, layout: layout, cost: CostModel(tuning))
     var usesSlots = false
     while portion.fill() {
+      // The forecast of a result that nothing could hold would take nearly as long as making it.
+      if Task.isCancelled { throw GraftError(.cancelled, "the task was cancelled") }
       report.bytesWanted += portion.wantedByteCount
       usesSlots = try report.count(portion.requests, readTuning, isResident) || usesSlots
     }

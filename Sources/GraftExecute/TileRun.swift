@@ -85,6 +85,7 @@ struct TileRun: Sendable {
     var batchCount = 0
     var usedByteCount = 0
     while let batch = try queue.batch(arena: arena, plan: plan, limit: Self.batchTileCount) {
+      if Task.isCancelled { throw GraftError(.cancelled, "the task was cancelled") }
       report.add(
         try Executor(batch.plan, tuning: laneTuning, engine: engine)
           .forecastReads(into: batch.places, isResident: isResident), isBeside: false)
