@@ -100,6 +100,9 @@ let package = Package(
 
     // What scripts/quickstart shows Graft on; it uses nothing of ours.
     .executableTarget(name: "demo-checkpoint", path: "Examples/DemoCheckpoint", swiftSettings: settings),
+    // Surgeries to copy from, one file each; the interoperability tests compare what they make with JAX.
+    .executableTarget(
+      name: "surgery-examples", dependencies: ["Graft"], path: "Examples/Surgery", swiftSettings: settings),
 
     .target(
       name: "GraftTestSupport", dependencies: ["GraftCore"], path: "Tests/GraftTestSupport",
@@ -109,6 +112,10 @@ let package = Package(
       name: "graft-fuzz",
       dependencies: ["Graft", "GraftFormats", "GraftCodec", "GraftCore", "GraftTestSupport"],
       path: "Tests/Fuzz",
+      swiftSettings: testSettings),
+    // What the interoperability tests compute with Graft and compare with NumPy.
+    .executableTarget(
+      name: "graft-surgery-driver", dependencies: ["Graft"], path: "Tests/Interop/SurgeryDriver",
       swiftSettings: testSettings),
     .testTarget(
       name: "GraftKernelsTests", dependencies: ["CGraftKernels", "GraftCore", "GraftTestSupport"],
