@@ -100,7 +100,7 @@ package enum CommandLine: Hashable, Sendable {
 
     Measures Graft beside what the machine can do with the same bytes, in interleaved rounds of one process.
 
-    \(BenchmarkKind.allCases.map { "  \($0.rawValue.padded(to: 10))\($0.summary)" }.joined(separator: "\n"))
+    \(BenchmarkKind.allCases.map { "  \($0.rawValue.padded(to: 16))\($0.summary)" }.joined(separator: "\n"))
 
       --warm, --cold   the file in the page cache, or not at all (load, partial; both by default)
       --rounds N       how many rounds count (11)

@@ -142,26 +142,11 @@ struct MemoryBenchmark {
         .atMost(Double(tuning.budgetByteCount) / Double(1 << 20))))
   }
 
-  /// The most that anonymous and resident memory grew while `body` ran.
+  /// What `body` takes, with nothing kept of an earlier load.
   private func watch(
     _ body: () async throws(GraftError) -> Void
-  ) async throws(GraftError) -> (anonymous: Int, resident: Int) {
+  ) async throws(GraftError) -> MemoryUsage {
     kept.drop()
-    // What earlier loads left for the next would hide what this one takes.
-    MemoryPool.shared.trim()
-    ReadEngine.shared.releaseIdleMemory()
-    resetPeak()
-    let resident = ProcessMemory.peakResidentByteCount
-    let sampler = try PeakMemorySampler()
-    try await body()
-    return (sampler.stop() - sampler.baseByteCount, ProcessMemory.peakResidentByteCount - resident)
-  }
-
-  /// Makes the process's peak of resident memory what it is now; where that is forbidden, the peak stays too high.
-  private func resetPeak() {
-    let descriptor = unsafe open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC)
-    guard descriptor >= 0 else { return }
-    _ = unsafe write(descriptor, "5", 1)
-    close(descriptor)
+    return try await MemoryUsage.peak(of: body)
   }
 }

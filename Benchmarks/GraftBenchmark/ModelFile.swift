@@ -8,14 +8,16 @@ package struct ModelFile: Sendable {
   package struct Leaf: Hashable, Sendable {
     package var name: String
     package var shape: [Int]
+    /// bfloat16 unless another one is given.
+    package var dtype: DType
 
-    package init(_ name: String, _ shape: [Int]) {
+    package init(_ name: String, _ shape: [Int], _ dtype: DType = .bfloat16) {
       self.name = name
       self.shape = shape
+      self.dtype = dtype
     }
 
-    /// Every element is a bfloat16.
-    var byteCount: Int { shape.reduce(2, *) }
+    var byteCount: Int { shape.reduce(dtype.bitWidth / 8, *) }
   }
 
   package let path: String
@@ -79,7 +81,7 @@ package struct ModelFile: Sendable {
       writer.key(leaf.name)
       writer.beginObject()
       writer.key("dtype")
-      writer.string("BF16")
+      writer.string(leaf.dtype == .float32 ? "F32" : "BF16")
       writer.key("shape")
       writer.beginArray()
       for extent in leaf.shape { writer.integer(extent) }

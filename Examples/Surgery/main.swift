@@ -39,7 +39,9 @@ func run(_ arguments: [String]) async throws {
   }
   print(surgery.tree)
   let report = try await surgery.save(to: result)
-  print("\(report.leafCount) leaves, \(report.byteCount) bytes, of which \(report.reading.bytesRead) were read as stored")
+  print(
+    "\(report.leafCount) leaves, \(report.byteCount) bytes, of which \(report.reading.bytesRead) were read as stored"
+  )
 }
 
 do {

@@ -92,7 +92,7 @@ class State:
         return {
             "params": params,
             "opt_state": [{"mu": self.array(jnp.float32, 40, 16), "nu": self.array(jnp.float32, 40, 16)}, ()],
-            "step": np.int64(1234),
+            "step": 1234,
         }
 
 
@@ -260,12 +260,16 @@ def test_every_cast_is_numpy_s(driver, tmp_path):
     st.write_raw(tmp_path / "sources.safetensors", {name: st.from_numpy(value) for name, value in sources.items()})
     (tmp_path / "found").mkdir()
     driver.run("casts", tmp_path / "sources.safetensors", tmp_path / "found")
-    wrong = {}
+    wrong, compared = {}, 0
     for source_name, source in sources.items():
         for name in DTYPES:
             found = elements((tmp_path / "found" / f"{source_name}.{name}").read_bytes(), name)
-            with np.errstate(all="ignore"):
-                expected = source.astype(numpy_dtype(name))
+            try:
+                with np.errstate(all="ignore"):
+                    expected = source.astype(numpy_dtype(name))
+            except TypeError:
+                continue  # a pair that ml_dtypes does not know
+            compared += 1
             where = defined(source, name)
             if numpy_dtype(name).kind == "c" or name not in BIT_WIDTHS and is_float(name):
                 # A NaN is a NaN whatever its payload.
@@ -278,6 +282,7 @@ def test_every_cast_is_numpy_s(driver, tmp_path):
                 index = int(np.argmin(same | ~where))
                 wrong[source_name, name] = (source[index], found[index], expected[index])
     assert wrong == {}
+    assert compared > 300
 
 
 def is_float(name: str) -> bool:
