@@ -43,8 +43,8 @@ struct SurgeryMemoryBenchmark {
     var table = BenchmarkReport.Table(
       "memory of surgeries on one leaf",
       [
-        "surgery", "result, MiB", "loaded: beyond result, MiB", "by peak RSS", "s", "streamed: in all, MiB",
-        "by peak RSS", "s",
+        "surgery", "result, MiB", "loaded: beyond result, MiB", "loaded: by peak RSS, MiB", "loaded: s",
+        "streamed: in all, MiB", "streamed: by peak RSS, MiB", "streamed: s",
       ])
     var worst = (loaded: 0.0, streamed: 0.0)
     let checkpoint = try await Checkpoint(at: model.path)

@@ -98,6 +98,10 @@ public struct Surgery: Sendable {
   }
 
   private func planned(keepingAsResults: Bool = false) async throws(GraftError) -> LoadPlan {
+    // Finding out which leaves are used is half of planning many of them, and only shards ask for it.
+    guard sources.contains(where: { $0.catalog.hasShards }) else {
+      return try transform.plan(sources.map(\.catalog), keepingAsResults: keepingAsResults)
+    }
     var catalogs: [Catalog] = []
     let used = transform.usedLeaves()
     for (index, source) in sources.enumerated() {

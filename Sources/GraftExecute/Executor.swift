@@ -43,7 +43,7 @@ package struct Executor: Sendable {
     var report = ReadReport()
     if cuts.count < plan.results.count || cuts.contains(where: { $0.cut == .computedParts }) {
       // Everything but what is wholly done in tiles.
-      let tiled = Set(cuts.lazy.filter { $0.cut == .runs }.map(\.result))
+      let tiled = Set(cuts.lazy.filter { $0.cut != .computedParts }.map(\.result))
       let (rest, indices) =
         tiled.isEmpty ? (plan, Array(places.indices)) : plan.restricted { !tiled.contains($0) }
       let restPlaces = indices.map { places[$0] }

@@ -16,18 +16,22 @@ struct Tile: Sendable {
   /// What fills the tile.
   var parts: [Part]
   /// The elements of the result that the tile is, if it is put together in memory and then written; nil where
-  /// its one part goes to the result's own memory.
+  /// its parts go to the result's own memory.
   var range: Range<Int>?
+  /// Whether nothing is computed of the parts: their elements take turns in the result, at this distance.
+  var interleaving: Int?
 }
 
 /// The tiles of a plan, one after the other.
 struct Tiles {
   /// A result that is to be cut into tiles, and how.
-  enum Cut {
+  enum Cut: Equatable {
     /// The computed parts alone, in any boxes; all else is done by moves.
     case computedParts
     /// Everything, in runs of consecutive elements.
     case runs
+    /// Everything, in boxes of all parts, whose elements are this far apart in the result.
+    case interleaved(Int)
   }
 
   private let plan: Plan
@@ -38,6 +42,8 @@ struct Tiles {
   private var nextCut = 0
   /// Pieces of the current result that are still to be cut, the next one last.
   private var pieces: [Tile.Part] = []
+  /// Boxes of all parts of the current result that are still to be cut, the next one last.
+  private var families: [[Tile.Part]] = []
   /// The first element of the current result that no tile has yet.
   private var position = 0
 
@@ -59,10 +65,12 @@ struct Tiles {
         switch cut {
         case .computedParts: nextBox(of: result)
         case .runs: try nextRun(of: result)
+        case .interleaved(let distance): nextFamily(of: result, distance: distance)
         }
       if let tile { return tile }
       nextCut += 1
       pieces = []
+      families = []
       position = 0
     }
     return nil
@@ -104,6 +112,63 @@ struct Tiles {
     part.operands.reduce(plan.results[part.result].spec.dtype.bitWidth) {
       $0 + plan.operands[$1].spec.dtype.bitWidth
     }
+  }
+
+  // MARK: families of parts
+
+  /// How far apart in the result the elements of its parts are that take turns; nil where it is not made so.
+  ///
+  /// A stack along an inner axis is. Done part by part, each goes over all of the result for a few bytes of every cache line;
+  /// side by side, all of a box's lines are filled while they are at hand.
+  static func interleaving(of parts: [Plan.Part], in plan: Plan) -> Int? {
+    guard parts.count > 1, let first = parts.first else { return nil }
+    let distance = parts[1].piece.destination.offset - first.piece.destination.offset
+    let bits = plan.results[first.result].spec.dtype.bitWidth
+    guard distance > 0, bits.isMultiple(of: 8),
+      first.piece.shortestRun * bits / 8 <= longestInterleavedByteCount
+    else { return nil }
+    for (index, part) in parts.enumerated() {
+      // An encoded chunk is decoded once where moves do it, and for each box that needs some of it here.
+      guard !part.isComputed, part.program == nil, part.piece.extents == first.piece.extents,
+        part.piece.destination.terms == first.piece.destination.terms,
+        part.piece.destination.offset == first.piece.destination.offset + index * distance,
+        plan.operands[part.operands[0]].isPlain
+      else { return nil }
+    }
+    return distance
+  }
+
+  /// Longer runs than a cache line are as well placed one by one.
+  private static let longestInterleavedByteCount = 32
+
+  private mutating func nextFamily(of result: Int, distance: Int) -> Tile? {
+    if position == 0 {
+      position = 1
+      families = [partsOfResult[result].map { Tile.Part(index: $0, piece: plan.parts[$0].piece) }]
+    }
+    let bytes = plan.results[result].spec.dtype.bitWidth / 8
+    while let family = families.popLast() {
+      let piece = family[0].piece
+      let total = piece.elementCount * family.count * bytes
+      let outermost = piece.extents.firstIndex { $0 > 1 }
+      guard total > byteCount, let outermost else {
+        return Tile(result: result, parts: family, interleaving: distance)
+      }
+      let turns = piece.extents[outermost]
+      let fitting = Swift.max(1, byteCount / Swift.max(1, total / turns))
+      func restricted(_ turns: Range<Int>) -> [Tile.Part] {
+        family.map { part in
+          Tile.Part(index: part.index, piece: part.piece.restricted(loop: outermost, to: turns))
+        }
+      }
+      if fitting < turns { families.append(restricted(fitting..<turns)) }
+      families.append(restricted(0..<Swift.min(fitting, turns)))
+      if fitting >= turns {
+        // Rounding alone made it too large.
+        return families.popLast().map { Tile(result: result, parts: $0, interleaving: distance) }
+      }
+    }
+    return nil
   }
 
   // MARK: runs

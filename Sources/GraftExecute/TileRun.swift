@@ -30,6 +30,12 @@ struct TileRun: Sendable {
         cuts[part.result] = .computedParts
       }
     }
+    // Results in memory whose parts take turns in it.
+    for (result, parts) in Dictionary(grouping: plan.parts, by: \.result) where cuts[result] == nil {
+      if case .memory = places[result], let distance = Tiles.interleaving(of: parts, in: plan) {
+        cuts[result] = .interleaved(distance)
+      }
+    }
     return cuts.sorted { $0.key < $1.key }.map { (result: $0.key, cut: $0.value) }
   }
 
@@ -43,12 +49,14 @@ struct TileRun: Sendable {
   private static let batchTileCount = 1024
   /// A tile's bytes: few enough for the second-level cache, and enough that a tile's own cost does not show.
   private static let tileByteCount = 1 << 20
+  /// The memory of a lane whose batches are to stay in the third-level cache, which holds two and their results.
+  private static let cachedArenaByteCount = 8 << 20
 
   /// Computes all tiles; the bytes that were read for them are in the report.
   func run(
     _ cuts: [(result: Int, cut: Tiles.Cut)], progress: (@Sendable (Progress) -> Void)?
   ) async throws(GraftError) -> ReadReport {
-    let (lanes, arenaByteCount, laneTuning) = division
+    let (lanes, arenaByteCount, laneTuning) = division(for: cuts)
     let queue = TileQueue(Tiles(plan, cuts, byteCount: tileByteCount(arenaByteCount)))
     let total = byteCount(cuts)
     let lane = Lane(
@@ -78,7 +86,7 @@ struct TileRun: Sendable {
   func forecast(
     _ cuts: [(result: Int, cut: Tiles.Cut)], isResident: Bool
   ) throws(GraftError) -> ReadReport {
-    let (lanes, arenaByteCount, laneTuning) = division
+    let (lanes, arenaByteCount, laneTuning) = division(for: cuts)
     let queue = TileQueue(Tiles(plan, cuts, byteCount: tileByteCount(arenaByteCount)))
     let arena = try TileArena(byteCount: arenaByteCount)
     var report = ReadReport()
@@ -99,24 +107,36 @@ struct TileRun: Sendable {
   }
 
   /// How many lanes there are, the memory of each for its tiles, and its settings for reading and decoding them.
-  private var division: (lanes: Int, arenaByteCount: Int, tuning: Tuning) {
+  private func division(
+    for cuts: [(result: Int, cut: Tiles.Cut)]
+  ) -> (lanes: Int, arenaByteCount: Int, tuning: Tuning) {
     let lanes = tuning.budgetByteCount / Self.laneCount >= Self.laneByteCount ? Self.laneCount : 1
     let share = tuning.budgetByteCount / lanes
     // Half of a lane's share is for tiles, the other for reading and decoding them.
-    let arenaByteCount = share / 2
     var laneTuning = tuning
-    laneTuning.budgetByteCount = share - arenaByteCount
-    return (lanes, arenaByteCount, laneTuning)
+    laneTuning.budgetByteCount = share - share / 2
+    return (lanes, arenaByteCount(for: cuts, atMost: share / 2), laneTuning)
   }
 
   /// The bytes of the results that the tiles fill.
   func byteCount(_ cuts: [(result: Int, cut: Tiles.Cut)]) -> Int {
     let cutOf = Dictionary(uniqueKeysWithValues: cuts.map { ($0.result, $0.cut) })
-    var sum = cuts.reduce(0) { $0 + ($1.cut == .runs ? plan.results[$1.result].spec.byteCount : 0) }
+    var sum = cuts.reduce(0) {
+      $0 + ($1.cut == .computedParts ? 0 : plan.results[$1.result].spec.byteCount)
+    }
     for part in plan.parts where part.isComputed && cutOf[part.result] == .computedParts {
       sum += part.piece.elementCount * plan.results[part.result].spec.dtype.bitWidth / 8
     }
     return sum
+  }
+
+  /// How much memory a lane has for tiles.
+  ///
+  /// What is written gains from large batches, of which reads lie side by side and are put together; so do large encoded chunks.
+  /// Otherwise a batch is to stay in the processor's cache.
+  private func arenaByteCount(for cuts: [(result: Int, cut: Tiles.Cut)], atMost limit: Int) -> Int {
+    let isCacheable = cuts.allSatisfy { $0.cut != .runs } && plan.encodings.isEmpty
+    return isCacheable ? Swift.min(limit, Self.cachedArenaByteCount) : limit
   }
 
   /// How large tiles are: small, unless an encoded chunk would then be decoded again and again.
@@ -229,15 +249,15 @@ private final class TileQueue: Sendable {
 /// Memory of one lane, which its batches take parts of one after the other.
 @safe private final class TileArena: @unchecked Sendable {  // used by one lane, one step at a time
   let byteCount: Int
-  private let memory: UnsafeMutableRawBufferPointer
+  private let extent: PoolExtent
+  private var memory: UnsafeMutableRawBufferPointer { unsafe extent.bytes }
   private var used = 0
 
+  /// Memory of the pool's, which the next execution finds touched: first touch took more than half of the time of a stack.
   init(byteCount: Int) throws(GraftError) {
     self.byteCount = byteCount
-    unsafe memory = UnsafeMutableRawBufferPointer.allocate(byteCount: byteCount, alignment: 4096)
+    extent = try MemoryPool.shared.allocate(byteCount: byteCount, alignment: 4096)
   }
-
-  deinit { unsafe memory.deallocate() }
 
   func reset() { used = 0 }
 
@@ -292,6 +312,25 @@ private struct TileBatch: Sendable {
       if spec.dtype.isPacked { unsafe places[place].memory?.initializeMemory(as: UInt8.self, repeating: 0) }
       assembled = place
       unsafe placed.memory = places[place].memory
+    }
+    if let distance = tile.interleaving {
+      // All parts one after the other in one memory, from which one copy takes them to their places.
+      let count = tile.parts[0].piece.elementCount
+      let spec = TensorSpec(result.spec.dtype, [count * tile.parts.count])
+      guard let place = take(spec, result.path, arena), let memory = unsafe places[place].memory else {
+        return false
+      }
+      for (index, part) in tile.parts.enumerated() {
+        var lowering = Lowering(operand: whole.operands[whole.parts[part.index].operands[0]], result: place)
+        var piece = part.piece.packed
+        piece.destination.offset = index * count
+        try lowering.lower(piece)
+        moves += lowering.moves
+        literals += lowering.literals
+      }
+      unsafe placed.interleaved = (UnsafeRawBufferPointer(memory), distance)
+      tiles.append(placed)
+      return true
     }
     for part in tile.parts {
       let source = whole.parts[part.index]
@@ -365,6 +404,8 @@ extension Place {
   /// Where the tile is put together; nil where its part goes to the result's memory.
   var memory: UnsafeMutableRawBufferPointer?
   var parts: [Part]
+  /// Parts whose elements take turns, one part after the other, and how far apart they are in the result.
+  var interleaved: (source: UnsafeRawBufferPointer, distance: Int)?
 
   func byteCount(in plan: Plan) -> Int {
     let bits = plan.results[tile.result].spec.dtype.bitWidth
@@ -407,6 +448,17 @@ extension Place {
         preconditionFailure("what goes to a writer is put together in memory")
       }
       unsafe target = memory
+    }
+    if let (source, distance) = unsafe interleaved {
+      let piece = tile.parts[0].piece
+      guard var copy = piece.copyToResult(dtype) else { return }
+      let bytes = dtype.bitWidth / 8
+      copy.dimensions.append(
+        StridedCopy.Dimension(
+          count: tile.parts.count, sourceStride: piece.elementCount * bytes,
+          destinationStride: distance * bytes))
+      unsafe try run.placing.put(copy, from: source, into: .memory(target))
+      return
     }
     for part in parts {
       let piece = part.tile.piece

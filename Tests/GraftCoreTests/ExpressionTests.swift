@@ -100,7 +100,7 @@ struct NaivePlanRun {
 }
 
 @Suite struct ExpressionTests {
-  @Test(arguments: 0..<16)
+  @Test(arguments: seedBatches(16))
   func `random expressions over random chunks are what the same loops give`(batch: UInt64) throws {
     let seed = seedFromEnvironment() ?? batch &* 6151 &+ 1
     var random = SeededGenerator(seed: seed)

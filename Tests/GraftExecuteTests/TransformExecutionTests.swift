@@ -52,7 +52,7 @@ private func int32s(_ bytes: some Sequence<UInt8>, count: Int) -> [Int64] {
     return tuning
   }
 
-  @Test(arguments: 0..<12)
+  @Test(arguments: seedBatches(12))
   func `random expressions come out the same in memory and in a file, plain and encoded`(
     batch: UInt64
   ) async throws {
@@ -156,6 +156,49 @@ private func int32s(_ bytes: some Sequence<UInt8>, count: Int) -> [Int64] {
       if rounded[index] != expected { faults += 1 }
     }
     #expect(faults == 0)
+  }
+
+  @Test(arguments: [(-1, 1 << 20), (1, 1 << 20), (-1, 160 << 10)])
+  func `leaves that take turns in a result are put side by side, tile by tile`(
+    axis: Int, budgetByteCount: Int
+  ) async throws {
+    let folder = try Folder()
+    let (rows, columns, count) = (301, 257, 5)
+    let values = (0..<(count * rows * columns)).map { UInt16(truncatingIfNeeded: $0 &* 40503) }
+    let path = try folder.write("layers", values.withUnsafeBytes(Array.init))
+    let spec = TensorSpec(.uint16, [rows, columns])
+    let layers = (0..<count).map { index -> LazyTensor in
+      let range = ByteRange(offset: index * spec.byteCount, count: spec.byteCount)
+      return LazyTensor(
+        spec, StoredOperand(source: 0, path: "leaf", layout: Layout(contiguous: spec, file: 0, range: range)))
+    }
+    var planner = Planner()
+    planner.addFiles([StoredFile(path: path, byteCount: 2 * values.count)])
+    _ = try planner.add("stacked", .stack(layers, axis: axis))
+    let plan = planner.plan()
+    var tuning = Tuning()
+    tuning.budgetByteCount = budgetByteCount
+    if budgetByteCount < 1 << 20 { (tuning.blockByteCount, tuning.queueDepth) = (16 << 10, 2) }
+    let memory = ResultMemory(byteCount: plan.results[0].spec.byteCount)
+    let report = try await Executor(plan, tuning: tuning).run(
+      into: [
+        .memory(UnsafeMutableRawBufferPointer(rebasing: memory.bytes[..<plan.results[0].spec.byteCount]))
+      ])
+    #expect(report.bytesRead == 2 * values.count)
+    #expect(report.peakStagingByteCount <= tuning.budgetByteCount)
+    let found = Array(memory.bytes.bindMemory(to: UInt16.self)[..<values.count])
+    var expected = values
+    for layer in 0..<count {
+      for row in 0..<rows {
+        for column in 0..<columns {
+          let place =
+            axis == -1
+            ? (row * columns + column) * count + layer : (row * count + layer) * columns + column
+          expected[place] = values[(layer * rows + row) * columns + column]
+        }
+      }
+    }
+    #expect(found == expected)
   }
 
   @Test func `what a function of the user's throws ends the run and names the leaf`() async throws {

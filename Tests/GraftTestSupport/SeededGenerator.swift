@@ -28,3 +28,11 @@ public struct SeededGenerator: RandomNumberGenerator {
 public func seedFromEnvironment() -> UInt64? {
   ProcessInfo.processInfo.environment["GRAFT_TEST_SEED"].flatMap { UInt64($0) }
 }
+
+/// The batches of a property test: usually so many, in the long mode (`scripts/test --long`) as many times more as
+/// `GRAFT_TEST_LONG` says; one when `GRAFT_TEST_SEED` names the seed.
+public func seedBatches(_ usual: UInt64) -> Range<UInt64> {
+  if seedFromEnvironment() != nil { return 0..<1 }
+  let times = ProcessInfo.processInfo.environment["GRAFT_TEST_LONG"].flatMap { UInt64($0) } ?? 1
+  return 0..<(usual * min(max(times, 1), 100_000))
+}

@@ -101,6 +101,15 @@ public struct Plan: Hashable, Sendable {
 
     package var spec: TensorSpec
     package var source: Source
+
+    /// Whether its elements are as they are in a file or in memory, in no code.
+    package var isPlain: Bool {
+      switch source {
+      case .stored(let tensor): tensor.encoding == nil
+      case .host: true
+      case .product, .generated: false
+      }
+    }
   }
 
   /// A part of a result and what it is made of: its piece has a source for each operand.

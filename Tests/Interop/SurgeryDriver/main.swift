@@ -2,6 +2,7 @@
 //
 //   graft-surgery-driver casts CHECKPOINT FOLDER            FOLDER/LEAF.DTYPE: each leaf of the first level in every dtype, raw
 //   graft-surgery-driver arithmetic CHECKPOINT FOLDER       FOLDER/LEAF.OPERATION: of `a` and `b` under each of the first level
+//   graft-surgery-driver stack CHECKPOINT TIMES             loads with its layers stacked, and prints the seconds of each load
 //
 // Packed elements are written as Graft has them: a little-endian stream of bits.
 
@@ -22,9 +23,23 @@ func write(_ loaded: Loaded, to folder: String) throws {
   }
 }
 
+/// Stacks the layers along a new first axis, in memory, as a process that needs them once or several times does.
+func stack(_ checkpoint: Checkpoint, times: Int) async throws {
+  let surgery = try checkpoint.transform { tree in
+    ["params": ["layers": .stack(tree["params"].children(matching: #/layer(\d+)/#))]]
+  }
+  var seconds: [Double] = []
+  for _ in 0..<times {
+    let loaded = try await surgery.load()
+    seconds.append(loaded.report.elapsed / .seconds(1))
+  }
+  print(seconds)
+}
+
 func run(_ arguments: [String]) async throws {
   guard arguments.count == 3 else { throw Failure(description: "three arguments are needed") }
   let checkpoint = try await Checkpoint(at: arguments[1])
+  if arguments[0] == "stack" { return try await stack(checkpoint, times: Int(arguments[2]) ?? 1) }
   let surgery =
     switch arguments[0] {
     case "casts":
