@@ -14,23 +14,61 @@ package struct RandomExpression {
   /// How each chunk is stored; given its bytes, the bytes in the file.
   private let encode: (([UInt8]) -> [UInt8])?
   private let codecs: [Codec]
+  /// The dtype of every tensor; of others than int32 the naive values are the bits, and nothing is computed.
+  package let dtype: DType
   /// What was done, for the message of a failure.
   package private(set) var log: [String] = []
 
   /// Expressions whose stored chunks are encoded, if that is given.
-  package init(random: SeededGenerator, codecs: [Codec] = [], encode: (([UInt8]) -> [UInt8])? = nil) {
+  package init(
+    random: SeededGenerator, dtype: DType = .int32, codecs: [Codec] = [],
+    encode: (([UInt8]) -> [UInt8])? = nil
+  ) {
+    precondition(dtype.bitWidth <= 64, "a naive value holds the bits of an element")
     self.random = random
+    self.dtype = dtype
     self.codecs = codecs
     self.encode = encode
   }
 
   static let elementLimit = 2_000
 
-  /// A stored leaf of int32, some of whose chunks are in the metadata or were never written.
+  /// Dtypes of every width whose zero is all zero bits.
+  package static let movedDTypes: [DType] = [
+    .bool, .int4, .uint4, .float4E2M1FN, .float6E2M3FN, .float6E3M2FN, .int8, .float8E4M3FN, .bfloat16,
+    .float16, .float32, .float64, .complex64,
+  ]
+
+  private mutating func element() -> Int64 {
+    switch dtype {
+    case .int32: Int64(Int32.random(in: .min ... .max, using: &random))
+    case .bool: Int64.random(in: 0...1, using: &random)
+    default: Int64(bitPattern: random.next() & (dtype.bitWidth == 64 ? .max : 1 << dtype.bitWidth - 1))
+    }
+  }
+
+  /// The bytes of an element where each has bytes of its own.
+  private func stored(_ value: Int64) -> [UInt8] {
+    withUnsafeBytes(of: value.littleEndian) { Array($0.prefix((dtype.bitWidth + 7) / 8)) }
+  }
+
+  /// Elements side by side, as tensors in memory have them.
+  package static func packed(_ values: [Int64], _ dtype: DType) -> [UInt8] {
+    var bytes = [UInt8](repeating: 0, count: (values.count * dtype.bitWidth + 7) / 8)
+    for (index, value) in values.enumerated() {
+      for bit in 0..<dtype.bitWidth where value >> bit & 1 == 1 {
+        bytes[(index * dtype.bitWidth + bit) / 8] |= 1 << ((index * dtype.bitWidth + bit) % 8)
+      }
+    }
+    return bytes
+  }
+
+  /// A stored leaf, some of whose chunks are in the metadata or were never written.
   mutating func leaf() throws -> ExpressionPair {
     let rank = Int.random(in: 0...3, using: &random)
     let shape = (0..<rank).map { _ in [1, 2, 3, 4, 6, 8, 12].randomElement(using: &random)! }
-    var naive = NaiveTensor(shape: shape) { _ in Int64(Int32.random(in: .min ... .max, using: &random)) }
+    var naive = NaiveTensor(shape: shape) { _ in element() }
+    let (fill, margin): (Int64, Int64) = dtype == .int32 ? (7, 0x5A5A_5A5A) : (1, 0)
     let chunkShape = shape.map { Bool.random(using: &random) ? $0 : Int.random(in: 1...$0, using: &random) }
     let grid = zip(shape, chunkShape).map { ($0 + $1 - 1) / $1 }
     var chunks: [ChunkLocation] = []
@@ -43,10 +81,9 @@ package struct RandomExpression {
         if isInside, isAbsent {
           var position = 0
           for (extent, i) in zip(shape, index) { position = position * extent + i }
-          naive.values[position] = 7
+          naive.values[position] = fill
         }
-        let value = isInside ? Int32(naive[index]) : 0x5A5A_5A5A
-        bytes += withUnsafeBytes(of: value.littleEndian, Array.init)
+        bytes += stored(isInside ? naive[index] : margin)
       }
       if isAbsent {
         chunks.append(.absent)
@@ -59,11 +96,11 @@ package struct RandomExpression {
       }
     }
     let layout = Layout(
-      chunkShape: Shape(chunkShape), codecs: codecs, chunks: chunks, fillValue: [7, 0, 0, 0],
-      storedBitWidth: 32)
+      chunkShape: Shape(chunkShape), codecs: codecs, chunks: chunks, fillValue: stored(fill),
+      storedBitWidth: 8 * stored(0).count)
     log.append("leaf \(shape) chunks \(chunkShape)")
     let operand = StoredOperand(source: 0, path: "leaf", layout: layout)
-    return ExpressionPair(lazy: LazyTensor(TensorSpec(.int32, Shape(shape)), operand), naive: naive)
+    return ExpressionPair(lazy: LazyTensor(TensorSpec(dtype, Shape(shape)), operand), naive: naive)
   }
 
   mutating func source() throws -> ExpressionPair {
@@ -71,17 +108,18 @@ package struct RandomExpression {
     case 0:
       let shape = (0..<Int.random(in: 0...3, using: &random)).map { _ in Int.random(in: 1...5, using: &random)
       }
-      let naive = NaiveTensor(shape: shape) { _ in Int64(Int32.random(in: .min ... .max, using: &random)) }
+      let naive = NaiveTensor(shape: shape) { _ in element() }
       log.append("host \(shape)")
-      return ExpressionPair(
-        lazy: LazyTensor(Tensor(naive.values.map { Int32($0) }, shape: Shape(shape))), naive: naive)
+      let tensor = try Tensor(
+        bytes: Self.packed(naive.values, dtype), spec: TensorSpec(dtype, Shape(shape)))
+      return ExpressionPair(lazy: LazyTensor(tensor), naive: naive)
     case 1:
       let shape = (0..<Int.random(in: 0...3, using: &random)).map { _ in Int.random(in: 1...5, using: &random)
       }
       log.append("full \(shape)")
       return ExpressionPair(
-        lazy: try .initialized(Shape(shape), .int32, .constant(42)),
-        naive: NaiveTensor(shape: shape) { _ in 42 })
+        lazy: try .initialized(Shape(shape), dtype, .constant(dtype == .int32 ? 42 : 0)),
+        naive: NaiveTensor(shape: shape) { _ in dtype == .int32 ? 42 : 0 })
     default: return try leaf()
     }
   }
@@ -130,10 +168,12 @@ package struct RandomExpression {
       let widths = (0..<rank).map { _ in
         (before: Int.random(in: 0...2, using: &random), after: Int.random(in: 0...2, using: &random))
       }
+      let padding: Int64 = dtype == .int32 ? -3 : 0
       log.append("pad \(widths)")
       return try small(pair) { pair in
         ExpressionPair(
-          lazy: try pair.lazy.padded(widths, with: -3), naive: pair.naive.padded(widths, with: -3))
+          lazy: try pair.lazy.padded(widths, with: Double(padding)),
+          naive: pair.naive.padded(widths, with: padding))
       }
     case 10 where rank > 0 && pair.naive.shape[axis] > 0:
       let extent = pair.naive.shape[axis]
@@ -235,6 +275,7 @@ package struct RandomExpression {
   }
 
   private mutating func compute(_ pair: ExpressionPair) throws -> ExpressionPair {
+    guard dtype == .int32 else { return pair }
     let wrapped = { (value: Int64) in Int64(Int32(truncatingIfNeeded: value)) }
     switch Int.random(in: 0..<4, using: &random) {
     case 0:
