@@ -23,7 +23,11 @@ struct TileRun: Sendable {
     for part in plan.parts {
       if case .writer = places[part.result] {
         // A writer takes long runs well; whatever is scattered or computed goes through memory.
-        if part.isComputed || part.program != nil || part.piece.shortestRun < Self.writtenRunElementCount {
+        // A column of a matrix is one run of the result, and scattered all the same.
+        if part.isComputed || part.program != nil
+          || part.piece.shortestRun(source: 0, of: plan.operands[part.operands[0]].spec.shape)
+            < Self.writtenRunElementCount
+        {
           cuts[part.result] = .runs
         }
       } else if part.isComputed {

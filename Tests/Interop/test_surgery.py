@@ -326,3 +326,38 @@ def test_arithmetic_is_numpy_s_with_one_rounding(driver, tmp_path, dtype):
         found = np.frombuffer((tmp_path / "found" / f"x.{name}").read_bytes(), numpy_dtype(dtype))
         different = np.flatnonzero(found.view(np.uint8).reshape(count, -1) != value.view(np.uint8).reshape(count, -1))
         assert len(different) == 0, (name, a[different[0] // a.itemsize], b[different[0] // a.itemsize])
+
+
+# ---- memory ----------------------------------------------------------------------------------------------------------
+
+
+def peak_resident_bytes(*command: object) -> int:
+    """The most resident memory that a process had at any time, as the kernel counts it."""
+    process = subprocess.Popen([*map(str, command)], stdin=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    return usage.ru_maxrss * 1024
+
+
+def test_surgeries_on_a_leaf_of_2_gib_stay_within_their_budget(driver, tmp_path):
+    path = tmp_path / "huge.safetensors"
+    with open(path, "wb") as file:
+        file.write(st.with_header(
+            b'{"huge":{"dtype":"BF16","shape":[32768,32768],"data_offsets":[0,2147483648]}}', padded=True))
+        start = file.tell()
+        # Zeros that take no disk, but for a number at the start of every 1,024th row.
+        file.truncate(start + (2 << 30))
+        for row in range(0, 32768, 1024):
+            file.seek(start + row * 65536)
+            file.write(int(row // 1024 + 1).to_bytes(2, "little"))
+    base = peak_resident_bytes(driver.path, "open", path, tmp_path / "none")
+    peak = peak_resident_bytes(driver.path, "stream", path, tmp_path / "result.safetensors")
+    assert peak - base <= 128 << 20
+    result = st.read(tmp_path / "result.safetensors")
+    columns = np.frombuffer(result["columns"].data, np.uint16).reshape(32768, 512)
+    assert columns[::1024, 0].tolist() == list(range(1, 33)) and np.count_nonzero(columns) == 32
+    transposed = np.frombuffer(result["transposed"].data, np.uint16).reshape(32768, 2048)
+    assert (transposed[0, 0], transposed[0, 1024]) == (7, 8) and np.count_nonzero(transposed) == 2
+    interleaved = np.frombuffer(result["interleaved"].data, np.uint16).reshape(1024, 32768, 2)
+    assert interleaved[0, 0].tolist() == [15, 16] and np.count_nonzero(interleaved) == 2

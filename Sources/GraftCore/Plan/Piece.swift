@@ -362,6 +362,19 @@ extension Piece {
       })
   }
 
+  /// How many elements at a time lie side by side both in the result and in a source of this shape; it is in result order.
+  package func shortestRun(source: Int, of shape: Shape) -> Int {
+    let strides = shape.rowMajorStrides
+    var run = 1
+    for loop in extents.indices.reversed() where extents[loop] > 1 {
+      let axes = sources[source].indices
+      let step = axes.reduce(0) { $0 + sources[source][$1].step(of: loop) * strides[$1] }
+      guard step == run, destination.step(of: loop) == run else { break }
+      run *= extents[loop]
+    }
+    return run
+  }
+
   /// How many consecutive elements of the result the piece has at a time; it is in result order.
   package var shortestRun: Int {
     var run = 1

@@ -3,6 +3,8 @@
 //   graft-surgery-driver casts CHECKPOINT FOLDER            FOLDER/LEAF.DTYPE: each leaf of the first level in every dtype, raw
 //   graft-surgery-driver arithmetic CHECKPOINT FOLDER       FOLDER/LEAF.OPERATION: of `a` and `b` under each of the first level
 //   graft-surgery-driver stack CHECKPOINT TIMES             loads with its layers stacked, and prints the seconds of each load
+//   graft-surgery-driver stream CHECKPOINT RESULT           surgeries on `huge`, a matrix, into a file in a budget of 128 MiB
+//   graft-surgery-driver open CHECKPOINT RESULT             opens it, and does nothing else
 //
 // Packed elements are written as Graft has them: a little-endian stream of bits.
 
@@ -36,10 +38,29 @@ func stack(_ checkpoint: Checkpoint, times: Int) async throws {
   print(seconds)
 }
 
+/// Moves and computes in every way that the executor has, parts of one leaf that is far larger than the budget.
+func stream(_ checkpoint: Checkpoint, to path: String) async throws {
+  let surgery = try checkpoint.transform { tree in
+    let huge = tree["huge"]
+    let blocks = huge.split(16, axis: 0)
+    return [
+      "columns": huge.sliced(.all, .strided(by: 64)),
+      "transposed": blocks[3].transposed(),
+      "mean": .mean([blocks[0], blocks[15].flipped(axis: 0)]),
+      "interleaved": .stack(blocks[7].split(2, axis: 0), axis: -1),
+    ]
+  }
+  var tuning = Tuning()
+  tuning.budgetByteCount = 128 << 20
+  try await surgery.save(to: path, tuning: tuning)
+}
+
 func run(_ arguments: [String]) async throws {
   guard arguments.count == 3 else { throw Failure(description: "three arguments are needed") }
   let checkpoint = try await Checkpoint(at: arguments[1])
   if arguments[0] == "stack" { return try await stack(checkpoint, times: Int(arguments[2]) ?? 1) }
+  if arguments[0] == "open" { return }
+  if arguments[0] == "stream" { return try await stream(checkpoint, to: arguments[2]) }
   let surgery =
     switch arguments[0] {
     case "casts":
