@@ -25,7 +25,7 @@ extension Executor {
     }
     let cuts = TileRun.cuts(of: plan, places: places)
     if cuts.isEmpty { return try forecastReads(into: places, isResident: isResident) }
-    let tiled = Set(cuts.lazy.filter { $0.cut == .runs }.map(\.result))
+    let tiled = Set(cuts.lazy.filter { $0.cut != .computedParts }.map(\.result))
     let (rest, indices) = plan.restricted { !tiled.contains($0) }
     var report = try Executor(rest, tuning: tuning, engine: engine)
       .forecastReads(into: indices.map { places[$0] }, isResident: isResident)
