@@ -9,6 +9,9 @@ struct Portion {
   /// How many files are open at once; the usual limit of a process is 1,024 descriptors.
   static let openFileLimit = 256
 
+  /// The longest window of which something is computed.
+  private static let computedWindowByteCount = 64 << 10
+
   /// A read into a slot, and what of it goes where.
   struct Window: Sendable {
     /// The bytes of the file that are read.
@@ -101,7 +104,7 @@ struct Portion {
         continue
       }
       var windows: [Window] = []
-      part.forEachWindow(limit: layout.operationByteCount, cost: cost) { copy in
+      part.forEachWindow(limit: windowByteCount(of: move), cost: cost) { copy in
         let range = copy.sourceByteRange
         windows.append(
           Window(
@@ -112,6 +115,15 @@ struct Portion {
       for window in windows { add(window) }
       if requests.count >= Self.requestLimit { return }
     }
+  }
+
+  /// How long a window of a move may be.
+  ///
+  /// What is computed on the way is read again right after it was read, so all windows that a worker has in flight should fit the
+  /// second-level cache. On the disk they are neighbours, and the engine reads them together.
+  private func windowByteCount(of move: Plan.Move) -> Int {
+    move.program == nil
+      ? layout.operationByteCount : Swift.min(layout.operationByteCount, Self.computedWindowByteCount)
   }
 
   private mutating func add(_ window: Window) {
