@@ -10,7 +10,7 @@ struct Portion {
   static let openFileLimit = 256
 
   /// The longest window of which something is computed.
-  private static let computedWindowByteCount = 64 << 10
+  private static let computedWindowByteCount = 128 << 10
 
   /// A read into a slot, and what of it goes where.
   struct Window: Sendable {
