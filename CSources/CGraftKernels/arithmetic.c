@@ -56,23 +56,8 @@ GRAFT_INLINE uint64_t divided_u64(uint64_t x, uint64_t y) { return y == 0 ? 0 : 
 COMPLEX_FUNCTIONS(c64, float, __builtin_fabsf)
 COMPLEX_FUNCTIONS(c128, double, __builtin_fabs)
 
-#define VARIANT(NAME) NAME##_portable
-#include "arithmetic_loops.h"
-#undef VARIANT
-
-#if GRAFT_HAS_X86_VARIANTS
-#pragma clang attribute push(__attribute__((target(GRAFT_AVX2_TARGET))), apply_to = function)
-#define VARIANT(NAME) NAME##_avx2
-#include "arithmetic_loops.h"
-#undef VARIANT
-#pragma clang attribute pop
-
-#pragma clang attribute push(__attribute__((target(GRAFT_AVX512_TARGET))), apply_to = function)
-#define VARIANT(NAME) NAME##_avx512
-#include "arithmetic_loops.h"
-#undef VARIANT
-#pragma clang attribute pop
-#endif
+#define VARIANT_LOOPS "arithmetic_loops.h"
+#include "for_each_variant.h"
 
 // ---- Computing ------------------------------------------------------------------------------------------------------
 
@@ -85,12 +70,7 @@ static compute_loop *loop_for(enum graft_variant variant, enum graft_dtype dtype
     *parts = 2;
     dtype = dtype == GRAFT_COMPLEX64 ? GRAFT_FLOAT32 : GRAFT_FLOAT64;
   }
-#if GRAFT_HAS_X86_VARIANTS
-  if (variant == GRAFT_AVX512) return compute_loops_avx512[dtype][operation];
-  if (variant == GRAFT_AVX2) return compute_loops_avx2[dtype][operation];
-#endif
-  (void)variant;
-  return compute_loops_portable[dtype][operation];
+  return (*GRAFT_OF_VARIANT(variant, compute_loops))[dtype][operation];
 }
 
 static bool is_whole(double scalar) {

@@ -23,27 +23,8 @@ struct cast_loops {
   cast_loop *unpack_4_pairs, *pack_4_pairs;
 };
 
-#define VARIANT(NAME) NAME##_portable
-#define VARIANT_F16C 0
-#include "cast_loops.h"
-#undef VARIANT
-#undef VARIANT_F16C
-
-#if GRAFT_HAS_X86_VARIANTS
-#define VARIANT_F16C 1
-#pragma clang attribute push(__attribute__((target(GRAFT_AVX2_TARGET))), apply_to = function)
-#define VARIANT(NAME) NAME##_avx2
-#include "cast_loops.h"
-#undef VARIANT
-#pragma clang attribute pop
-
-#pragma clang attribute push(__attribute__((target(GRAFT_AVX512_TARGET))), apply_to = function)
-#define VARIANT(NAME) NAME##_avx512
-#include "cast_loops.h"
-#undef VARIANT
-#pragma clang attribute pop
-#undef VARIANT_F16C
-#endif
+#define VARIANT_LOOPS "cast_loops.h"
+#include "for_each_variant.h"
 
 // ---- Variants -------------------------------------------------------------------------------------------------------
 
@@ -64,15 +45,6 @@ bool graft_variant_is_supported(enum graft_variant variant) {
 enum graft_variant graft_variant_best(void) {
   if (graft_variant_is_supported(GRAFT_AVX512)) return GRAFT_AVX512;
   return graft_variant_is_supported(GRAFT_AVX2) ? GRAFT_AVX2 : GRAFT_PORTABLE;
-}
-
-static const struct cast_loops *loops_of(enum graft_variant variant) {
-#if GRAFT_HAS_X86_VARIANTS
-  if (variant == GRAFT_AVX512) return &cast_loops_avx512;
-  if (variant == GRAFT_AVX2) return &cast_loops_avx2;
-#endif
-  (void)variant;
-  return &cast_loops_portable;
 }
 
 // ---- Packed elements ------------------------------------------------------------------------------------------------
@@ -128,7 +100,7 @@ static bool is_wide_integer(unsigned dtype) { return dtype == GRAFT_INT64 || dty
 bool format_is_known(struct graft_format format) { return format.dtype < GRAFT_DTYPE_COUNT; }
 
 struct cast_route cast_route_between(enum graft_variant variant, struct graft_format from, struct graft_format to) {
-  const struct cast_loops *loops = loops_of(variant);
+  const struct cast_loops *loops = GRAFT_OF_VARIANT(variant, cast_loops);
   struct cast_route route = {.loops = loops, .from = from, .to = to, .parts = 1};
   const unsigned source = from.dtype, destination = to.dtype;
   if (source == destination) return route;

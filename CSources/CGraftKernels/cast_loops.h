@@ -118,7 +118,7 @@ LOOP(f16_of_u64, any_u64, any_u16, encode_small(odd_f32_of_u64(x), 5, 10, 15, IE
 
 // ---- float16, for which processors have instructions ----------------------------------------------------------------
 
-#if VARIANT_F16C
+#if VARIANT_BYTES > 16
 static void VARIANT(f32_of_f16)(void *restrict destination, const void *restrict source, size_t count) {
   size_t i = 0;
   for (; i + 16 <= count; i += 16) {

@@ -1,5 +1,10 @@
 // The loops of the matrix product, for one variant: see variants.h. Included by fold.c alone, once for each.
 
+// Registers of as many bytes as the variant has, and as many of them as leave room for a row of the factor.
+typedef float VARIANT(vector) __attribute__((vector_size(VARIANT_BYTES)));
+#define VECTOR VARIANT(vector)
+#define VECTORS (VARIANT_BYTES == 64 ? 4 : 2)
+
 // A panel of ROWS rows and LANES × VECTORS columns of the sum, whose products stay in registers while the depth is walked.
 #define PANEL(NAME, ROWS)                                                                                             \
   static void VARIANT(NAME)(any_f32 *sum, size_t sum_stride, const any_f32 *left, size_t left_stride,                 \
@@ -62,3 +67,5 @@ static void VARIANT(fold_product)(any_f32 *sum, size_t sum_stride, const any_f32
     }
   }
 }
+#undef VECTOR
+#undef VECTORS

@@ -112,32 +112,8 @@ struct random_loops {
   void (*normal_quantiles)(double *values, size_t count);
 };
 
-#define VARIANT(NAME) NAME##_portable
-#include "random_loops.h"
-#undef VARIANT
-
-#if GRAFT_HAS_X86_VARIANTS
-#pragma clang attribute push(__attribute__((target(GRAFT_AVX2_TARGET))), apply_to = function)
-#define VARIANT(NAME) NAME##_avx2
-#include "random_loops.h"
-#undef VARIANT
-#pragma clang attribute pop
-
-#pragma clang attribute push(__attribute__((target(GRAFT_AVX512_TARGET))), apply_to = function)
-#define VARIANT(NAME) NAME##_avx512
-#include "random_loops.h"
-#undef VARIANT
-#pragma clang attribute pop
-#endif
-
-static const struct random_loops *loops_of(enum graft_variant variant) {
-#if GRAFT_HAS_X86_VARIANTS
-  if (variant == GRAFT_AVX512) return &random_loops_avx512;
-  if (variant == GRAFT_AVX2) return &random_loops_avx2;
-#endif
-  (void)variant;
-  return &random_loops_portable;
-}
+#define VARIANT_LOOPS "random_loops.h"
+#include "for_each_variant.h"
 
 // ---- Bounds ---------------------------------------------------------------------------------------------------------
 
@@ -177,7 +153,7 @@ int graft_random(enum graft_variant variant, enum graft_distribution distributio
   if (count == 0) return 0;
   if (destination == NULL || first > UINT64_MAX - count) return -EINVAL;
 
-  const struct random_loops *loops = loops_of(variant);
+  const struct random_loops *loops = GRAFT_OF_VARIANT(variant, random_loops);
   const struct graft_format f64 = {.dtype = GRAFT_FLOAT64}, format = {.dtype = (uint8_t)dtype};
   const struct cast_route route = cast_route_between(variant, f64, format);
   const bool is_wide = dtype == GRAFT_FLOAT64;

@@ -122,32 +122,8 @@ static void empty_bins(struct bins *bins, struct graft_sum *sum) {
 
 typedef bool multiply_loop(int64_t *products, uint32_t *places, const any_u32 *a, const any_u32 *b, size_t count);
 
-#define VARIANT(NAME) NAME##_portable
-#include "sum_loops.h"
-#undef VARIANT
-
-#if GRAFT_HAS_X86_VARIANTS
-#pragma clang attribute push(__attribute__((target(GRAFT_AVX2_TARGET))), apply_to = function)
-#define VARIANT(NAME) NAME##_avx2
-#include "sum_loops.h"
-#undef VARIANT
-#pragma clang attribute pop
-
-#pragma clang attribute push(__attribute__((target(GRAFT_AVX512_TARGET))), apply_to = function)
-#define VARIANT(NAME) NAME##_avx512
-#include "sum_loops.h"
-#undef VARIANT
-#pragma clang attribute pop
-#endif
-
-static multiply_loop *loop_of(enum graft_variant variant) {
-#if GRAFT_HAS_X86_VARIANTS
-  if (variant == GRAFT_AVX512) return multiply_f32_avx512;
-  if (variant == GRAFT_AVX2) return multiply_f32_avx2;
-#endif
-  (void)variant;
-  return multiply_f32_portable;
-}
+#define VARIANT_LOOPS "sum_loops.h"
+#include "for_each_variant.h"
 
 static void add_f32(multiply_loop *multiply, struct bins *bins, struct graft_sum *sum, const void *a, const void *b,
                     size_t count) {
@@ -209,7 +185,7 @@ int graft_sum_products(enum graft_variant variant, struct graft_sum *sum, struct
   const struct cast_route from_b = cast_route_between(variant, b.format, computed);
   const bool is_one_operand =
       a.elements == b.elements && a.format.dtype == b.format.dtype && stored_bit_width(a.format) == stored_bit_width(b.format);
-  multiply_loop *const multiply = loop_of(variant);
+  multiply_loop *const multiply = GRAFT_OF_VARIANT(variant, multiply_f32);
   struct bins bins = {0};
   _Alignas(64) uint8_t left[block_count * sizeof(double)], right[block_count * sizeof(double)];
   for (size_t done = 0; done < count; done += block_count) {

@@ -1,8 +1,9 @@
 // What the computing kernels' files share: types for unaligned elements, what is known of a dtype, and how one body of
 // loops is compiled for several sets of instructions.
 //
-// A file `x_loops.h` holds plain loops. `x.c` includes it once for each variant, with VARIANT(name) defined to give each
-// copy names of its own and, around it, the target attribute that lets the compiler vectorise with those instructions.
+// A file `x_loops.h` holds plain loops. `x.c` includes it once for each variant, through for_each_variant.h, with VARIANT(name)
+// defined to give each copy names of its own and, around it, the target attribute that lets the compiler vectorise with
+// those instructions; GRAFT_OF_VARIANT points to one of the copies.
 // The loops say what each element becomes, and the compiler may change neither the order of a sum nor a rounding,
 // so that all copies give the same bits.
 
@@ -18,6 +19,10 @@
 #include <immintrin.h>
 #define GRAFT_AVX2_TARGET "avx2,f16c"
 #define GRAFT_AVX512_TARGET "avx512f,avx512bw,avx512dq,avx512vl,f16c"
+#define GRAFT_OF_VARIANT(CHOSEN, NAME) \
+  ((CHOSEN) == GRAFT_AVX512 ? &NAME##_avx512 : (CHOSEN) == GRAFT_AVX2 ? &NAME##_avx2 : &NAME##_portable)
+#else
+#define GRAFT_OF_VARIANT(CHOSEN, NAME) ((void)(CHOSEN), &NAME##_portable)
 #endif
 
 // A compiler that cannot vectorise a loop says so; that makes the loop slower, and nothing wrong.
