@@ -6,6 +6,8 @@ package import GraftIO
 // is read straight into its place. Any other plain move is cut into windows, each read into a slot of the engine's, from which a
 // kernel places the wanted runs. Moves out of encoded chunks are done chunk by chunk: see ChunkJob.swift. The engine takes slots
 // within the budget, reads in file order on threads of its own, and calls back on them.
+// What takes several operands, or has to be put together before it is written, is done in tiles: see TileRun.swift. What needs a
+// figure of a whole tensor first is done in two passes: see Executor+Figures.swift.
 
 /// Carries out a plan: reads, decodes, and places what cannot be read or decoded into place.
 package struct Executor: Sendable {

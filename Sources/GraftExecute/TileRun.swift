@@ -171,6 +171,8 @@ struct TileRun: Sendable {
       var report = ReadReport()
       let arena = try TileArena(byteCount: arenaByteCount)
       while let batch = try queue.batch(arena: arena, plan: run.plan, limit: TileRun.batchTileCount) {
+        // A batch that reads no file never asks the engine, which would notice.
+        if Task.isCancelled { throw GraftError(.cancelled, "the task was cancelled") }
         report.add(
           try await Executor(batch.plan, tuning: tuning, engine: run.engine).read(
             into: batch.places, progress: nil), isBeside: false)
