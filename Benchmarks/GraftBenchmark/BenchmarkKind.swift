@@ -5,6 +5,7 @@ package enum BenchmarkKind: String, CaseIterable, Hashable, Sendable {
   case load
   case partial
   case open
+  case plan
   case memory
   case convert
   case orbax
@@ -18,6 +19,7 @@ package enum BenchmarkKind: String, CaseIterable, Hashable, Sendable {
     case .load: "How close does loading a whole model come to a plain read of its file?"
     case .partial: "How much is read for a part of a model, and does reading near leaves together pay?"
     case .open: "How long until the leaves are known and their reads are planned, and is that linear?"
+    case .plan: "How long until a transform of very many leaves is planned?"
     case .convert: "How fast do elements become arrays of Float?"
     case .orbax: "How close does loading what Orbax wrote come to bare decoding, and what do slices cost?"
     case .kernels: "How close do casts, arithmetic, random numbers and transposes come to a copy?"
@@ -37,6 +39,7 @@ package enum BenchmarkKind: String, CaseIterable, Hashable, Sendable {
       case .load: try await LoadBenchmark(options).run()
       case .partial: try await PartialBenchmark(options).run()
       case .open: try await OpenBenchmark(options).run()
+      case .plan: try await PlanBenchmark(options).run()
       case .convert: try await ConvertBenchmark(options).run()
       case .orbax: try await OrbaxBenchmark(options).run()
       case .kernels: try await KernelsBenchmark(options).run()

@@ -16,7 +16,6 @@ struct SurgeryBenchmark {
 
   func run() async throws(GraftError) -> BenchmarkReport {
     var report = BenchmarkReport()
-    try await measurePlanning(&report)
     try await measureStacks(&report)
     try await measureTransposes(&report)
     try await measureCasts(&report)
@@ -260,47 +259,6 @@ struct SurgeryBenchmark {
     report.tables.append(table)
     report.claims.append(
       .init("MiB beyond the base for the mean of two models of 1 GiB", beyond, .atMost(512)))
-  }
-
-  // MARK: planning
-
-  private func measurePlanning(_ report: inout BenchmarkReport) async throws(GraftError) {
-    let leafCount = isFull ? 100_000 : 1_000
-    let model = try ModelFile.manyLeaves(leafCount, options)
-    let checkpoint = try await Checkpoint(at: model.path)
-    let rules = { @Sendable () async throws(GraftError) -> Surgery in
-      try self.transform {
-        try checkpoint.transform { tree in
-          var tree = tree
-          tree.removeLeaves(matching: #/.*\/value\/bias/#)
-          for (path, leaf) in tree.leaves(matching: #/model\/layers\/\d+\/mlp\/.*\/kernel/#) {
-            tree[at: path] = .leaf(leaf).transposed()
-          }
-          return ["layers": .stack(tree["model"]["layers"].children(matching: #/(\d+)/#))]
-        }
-      }
-    }
-    let results = try await InterleavedRounds.run(
-      [
-        Contestant("everything as it is", byteCount: 1) { () async throws(GraftError) in
-          _ = try await self.transform { try checkpoint.transform { $0 } }.plan()
-        },
-        Contestant("three regular expressions, one stack of all layers", byteCount: 1) {
-          () async throws(GraftError) in _ = try await rules().plan()
-        },
-        Contestant("a cast of every leaf", byteCount: 1) { () async throws(GraftError) in
-          _ = try await self.transform { try checkpoint.transform { $0.cast(to: .float32) } }.plan()
-        },
-      ], rounds: options.rounds)
-    var table = BenchmarkReport.Table("transform and plan \(leafCount) leaves", ["transform", "ms"])
-    for result in results { table.rows.append([.text(result.name), .spread(result.milliseconds)]) }
-    report.tables.append(table)
-    for result in results {
-      report.claims.append(
-        .init(
-          "milliseconds to transform and plan \(leafCount) leaves: \(result.name)",
-          result.milliseconds.median, .atMost(1000)))
-    }
   }
 }
 

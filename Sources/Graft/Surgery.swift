@@ -17,7 +17,7 @@ internal import GraftFormats
 /// ```
 public struct Surgery: Sendable {
   /// What comes out: every leaf's path, dtype and shape; a placeholder's node is empty.
-  public let tree: Tree<LeafSpec>
+  public var tree: Tree<LeafSpec> { transform.specs }
   /// The settings of loads that give none of their own: those of the first checkpoint.
   public var tuning: Tuning
 
@@ -34,14 +34,6 @@ public struct Surgery: Sendable {
     let trees = sources.enumerated().map { $1.catalog.lazyTree(source: $0) }
     let transform = try TransformPlan(body(trees), expecting: target)
     self.transform = transform
-    tree = transform.tree.mapLeaves { _, outcome in
-      switch outcome {
-      case .read(let index), .initialized(let index): .leaf(.tensor(transform.tensors[index].tensor.spec))
-      case .kept(let tensor): .leaf(.tensor(tensor.spec))
-      case .string: .leaf(.string)
-      case .placeholder: .empty
-      }
-    }
   }
 
   /// Makes the result.

@@ -42,6 +42,18 @@ package struct TransformPlan: Sendable {
     omitted = []
   }
 
+  /// What comes out: every leaf's dtype and shape; a placeholder's node is empty.
+  package var specs: Tree<LeafSpec> {
+    tree.mapNodes { outcome in
+      switch outcome {
+      case .read(let index), .initialized(let index): .leaf(.tensor(tensors[index].tensor.spec))
+      case .kept(let tensor): .leaf(.tensor(tensor.spec))
+      case .string: .leaf(.string)
+      case .placeholder: .empty
+      }
+    }
+  }
+
   /// The leaves of each checkpoint that some result is made of, by the checkpoint's index.
   package func usedLeaves() -> [Int: Set<TreePath>] {
     var used: [Int: Set<TreePath>] = [:]

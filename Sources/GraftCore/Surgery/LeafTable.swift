@@ -7,13 +7,44 @@ internal import OrderedCollections
 struct LeafTable {
   /// A leaf, an empty node or container, or a fault.
   struct Entry {
-    var path: TreePath
-    var node: Tree<LazyLeaf>
-    /// Where it stood in the tree that the table was made of; nil for what is new.
-    var source: TreePath?
-
+    private(set) var path: TreePath
+    var node: Tree<LazyLeaf> { didSet { isLeaf = Self.isLeaf(node) } }
     /// Whether a step may concern it: a leaf, or one that is not read and can only go elsewhere.
-    var isLeaf: Bool { node.kind == .leaf || node.fault?.isUnreadLeaf == true }
+    ///
+    /// Asked of every entry by every step, so it is worked out once.
+    private(set) var isLeaf: Bool
+    /// Where it stood in the tree that the table was made of.
+    private(set) var source: Source
+
+    enum Source {
+      /// Where it still stands.
+      case path
+      /// Elsewhere.
+      case other(TreePath)
+      /// Nowhere: it is new.
+      case none
+    }
+
+    init(path: TreePath, node: Tree<LazyLeaf>, source: Source = .path) {
+      self.path = path
+      self.node = node
+      self.source = source
+      isLeaf = Self.isLeaf(node)
+    }
+
+    /// Gives the entry another path.
+    mutating func move(to path: TreePath) {
+      if case .path = source { source = .other(self.path) }
+      self.path = path
+    }
+
+    private static func isLeaf(_ node: Tree<LazyLeaf>) -> Bool {
+      switch node.node {
+      case .leaf: true
+      case .fault(let error): error.isUnreadLeaf
+      case .dictionary, .list, .tuple, .namedTuple, .empty, .absent: false
+      }
+    }
 
     var tensor: LazyTensor? {
       if case .tensor(let tensor)? = node.leaf { tensor } else { nil }
@@ -32,7 +63,7 @@ struct LeafTable {
 
   private mutating func collect(_ tree: Tree<LazyLeaf>, at path: TreePath) {
     guard tree.childCount > 0 else {
-      entries.append(Entry(path: path, node: tree, source: path))
+      entries.append(Entry(path: path, node: tree))
       return
     }
     switch tree.node {
@@ -51,7 +82,7 @@ struct LeafTable {
 extension LeafTable {
   /// The printed path of each entry, as UTF-8.
   mutating func printedPaths() -> [[UInt8]] {
-    if printed.isEmpty { printed = entries.map { $0.path.printedBytes } }
+    if printed.isEmpty { printed = entries.indices.map { entries[$0].path.printedBytes } }
     return printed
   }
 
@@ -95,7 +126,7 @@ extension LeafTable {
   func leafPositions() -> [TreePath: Int] {
     var positions: [TreePath: Int] = [:]
     positions.reserveCapacity(entries.count)
-    for (index, entry) in entries.enumerated() where entry.isLeaf { positions[entry.path] = index }
+    for index in entries.indices where entries[index].isLeaf { positions[entries[index].path] = index }
     return positions
   }
 
@@ -180,7 +211,7 @@ extension LeafTable {
     for index in entries.indices {
       guard let path = try newPath(index), path != entries[index].path else { continue }
       if !containers.kinds.isEmpty { moved.append((entries[index].path, path)) }
-      entries[index].path = path
+      entries[index].move(to: path)
     }
     printed = []
     containers.follow(moved)
@@ -237,10 +268,14 @@ extension LeafTable {
     let root = Branch()
     // Neighbours mostly share all but the last key, so the way to the last entry is kept.
     var way: [(key: Key, branch: Branch)] = []
-    for (position, entry) in entries.enumerated() {
-      let keys = entry.path.keys
-      try Self.check(entry.path, limits)
-      guard let last = keys.last else { throw collision(entry, entries[position == 0 ? 1 : 0]) }
+    for position in entries.indices {
+      // Entries are looked at where they are, here and elsewhere: copying a hundred thousand took a third of a step's time.
+      let path = entries[position].path
+      let keys = path.keys
+      try Self.check(path, limits)
+      guard let last = keys.last else {
+        throw collision(entries[position], entries[position == 0 ? 1 : 0])
+      }
       var depth = 0
       while depth < Swift.min(way.count, keys.count - 1), way[depth].key == keys[depth] { depth += 1 }
       way.removeSubrange(depth...)
@@ -248,7 +283,7 @@ extension LeafTable {
       while depth < keys.count - 1 {
         switch branch.children[keys[depth]] {
         case .branch(let next): branch = next
-        case .entry(let other): throw collision(entry, entries[other])
+        case .entry(let other): throw collision(entries[position], entries[other])
         case nil:
           let next = Branch()
           branch.children[keys[depth]] = .branch(next)
@@ -259,8 +294,8 @@ extension LeafTable {
       }
       switch branch.children.updateValue(.entry(position), forKey: last) {
       case nil: break
-      case .entry(let other): throw collision(entries[other], entry)
-      case .branch(let below): throw collision(entry, entries[below.firstEntry])
+      case .entry(let other): throw collision(entries[other], entries[position])
+      case .branch(let below): throw collision(entries[position], entries[below.firstEntry])
       }
     }
     return try tree(root, at: .root)
@@ -281,8 +316,11 @@ extension LeafTable {
 
   private func collision(_ a: Entry, _ b: Entry) -> GraftError {
     func origin(_ entry: Entry) -> String {
-      guard let source = entry.source else { return "\(entry.path), which is new" }
-      return source == entry.path ? "\(source)" : "\(source), which becomes \(entry.path)"
+      switch entry.source {
+      case .other(let source) where source != entry.path: "\(source), which becomes \(entry.path)"
+      case .path, .other: "\(entry.path)"
+      case .none: "\(entry.path), which is new"
+      }
     }
     let message =
       a.path == b.path
@@ -295,19 +333,30 @@ extension LeafTable {
 
   /// As deep as the paths are, whose length was checked.
   private func tree(_ branch: Branch, at path: TreePath) throws(GraftError) -> Tree<LazyLeaf> {
-    var children: OrderedDictionary<Key, Tree<LazyLeaf>> = [:]
-    children.reserveCapacity(branch.children.count)
-    for (key, child) in branch.children {
+    var failure: GraftError?
+    var position = 0
+    // The keys are taken over with their hashes.
+    let children = branch.children.mapValues { child -> Tree<LazyLeaf> in
+      defer { position += 1 }
       switch child {
       case .entry(let index):
         var node = entries[index].node
         node.origin = nil
-        children[key] = node
+        return node
       case .branch(let below):
-        // Paths are only needed to look containers up.
-        children[key] = try tree(below, at: containers.kinds.isEmpty ? .root : path.appending(key))
+        if failure != nil { return .empty }
+        do throws(GraftError) {
+          // Paths are only needed to look containers up.
+          return try tree(
+            below,
+            at: containers.kinds.isEmpty ? .root : path.appending(branch.children.keys[position]))
+        } catch {
+          failure = error
+          return .empty
+        }
       }
     }
+    if let failure { throw failure }
     guard !containers.kinds.isEmpty, let kind = containers.kinds[path] else {
       return Tree(.dictionary(children))
     }

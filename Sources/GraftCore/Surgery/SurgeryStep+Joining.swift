@@ -276,7 +276,7 @@ extension SurgeryStep {
       record?.groups.append(
         PathGroup(whole: join.target, parts: join.parts.map { $0.map { table.entries[$0].path } }))
       removed.formUnion(join.parts.lazy.compactMap(\.self))
-      added.append((join.first, LeafTable.Entry(path: join.target, node: node, source: nil)))
+      added.append((join.first, LeafTable.Entry(path: join.target, node: node, source: .none)))
     }
     table.exchange(removed, for: added)
   }
@@ -392,12 +392,12 @@ extension SurgeryStep {
             expected: "\(group.parts.count) parts", found: "\(tensors.count)")
         }
         for case (let path?, let part) in zip(group.parts, tensors) {
-          added.append((index, LeafTable.Entry(path: path, node: .tensor(part), source: entry.path)))
+          added.append((index, LeafTable.Entry(path: path, node: .tensor(part), source: .other(entry.path))))
         }
       } catch {
         var error = mark(error)
         error.leaf = error.leaf ?? entry.path
-        added.append((index, LeafTable.Entry(path: entry.path, node: .fault(error), source: entry.path)))
+        added.append((index, LeafTable.Entry(path: entry.path, node: .fault(error))))
       }
     }
     table.exchange(removed, for: added)

@@ -107,7 +107,12 @@ extension Tree {
   /// The leaves whose whole printed path matches, with their paths, depth first.
   @_disfavoredOverload
   public func leaves(matching pattern: some RegexComponent) -> [(path: TreePath, leaf: Leaf)] {
-    let regex = Self.prepared(pattern)
+    leaves(matching: Self.prepared(pattern))
+  }
+
+  // Compiled for lazy tensors too, as ``removeLeaves(where:)`` is and for the same reason.
+  @_specialize(where Leaf == LazyLeaf)
+  private func leaves(matching regex: Regex<AnyRegexOutput>) -> [(path: TreePath, leaf: Leaf)] {
     var found: [(path: TreePath, leaf: Leaf)] = []
     forEachLeaf { path, leaf in
       if Self.wholeMatch(of: regex, in: path.description) != nil { found.append((path: path, leaf: leaf)) }
@@ -132,10 +137,12 @@ extension Tree {
     return removeLeaves { path, _ in Self.wholeMatch(of: regex, in: path.description) != nil }
   }
 
+  // Transforms of other modules call this on trees of very many lazy tensors; generic code would look types up at every step.
   /// Removes the leaves for which `isRemoved` says so, and says how many they were; a fault where there is no node.
   ///
   /// Paths are those below this node. In lists, tuples and named tuples a removed leaf becomes ``empty``, so that the other
   /// elements' paths stay what they were; a container all of whose children are removed is removed too.
+  @_specialize(where Leaf == LazyLeaf)
   @discardableResult
   public mutating func removeLeaves(where isRemoved: (TreePath, Leaf) -> Bool) -> Int {
     removeNodes { $0.removingLeaves(at: .root, where: isRemoved) }

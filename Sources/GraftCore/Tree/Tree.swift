@@ -265,6 +265,7 @@ extension Tree {
   /// The longest path that can be assigned to at once; each key is a level of recursion.
   static var assignedPathLimit: Int { 1024 }
 
+  @_specialize(where Leaf == LazyLeaf)
   private mutating func set(_ value: Tree, at keys: ArraySlice<Key>) {
     guard let first = keys.first else {
       self = value
