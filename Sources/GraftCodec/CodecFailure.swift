@@ -2,7 +2,7 @@
 
 package import GraftCore
 
-/// Why bytes could not be decoded, by which codec; it becomes a `GraftError` where leaf and file are known.
+/// Why bytes could not be decoded or encoded, by which codec; it becomes a `GraftError` where leaf and file are known.
 package struct CodecFailure: Error, Hashable, Sendable {
   /// The codec's name as Zarr spells it, for example `zstd`.
   package var codec: String
@@ -15,7 +15,7 @@ package struct CodecFailure: Error, Hashable, Sendable {
     self.reason = reason
   }
 
-  /// What can be wrong with encoded bytes.
+  /// What can be wrong.
   package enum Reason: Hashable, Sendable {
     /// The bytes contradict the codec's format; the library's own word for it, where it has one.
     case corrupt(String?)
@@ -33,8 +33,12 @@ package struct CodecFailure: Error, Hashable, Sendable {
     case unsupported(String)
     /// The chain of codecs is longer than `limit`.
     case chainTooLong(limit: Int)
-    /// The system has no memory for the decoder.
+    /// The system has no memory for the decoder or encoder.
     case outOfMemory
+    /// A level that the compressor does not have, of these.
+    case unknownLevel(ClosedRange<Int>)
+    /// A chunk of more bytes than the codec's format has room for.
+    case chunkTooLong
   }
 }
 
@@ -77,8 +81,17 @@ extension CodecFailure {
       error.remedy = nil
     case .outOfMemory:
       error.code = .insufficientMemory
-      error.message = "the system has no memory for a \(codec) decoder"
+      error.message = "the system has no memory for the \(codec) codec"
       error.remedy = "free some memory"
+    case .unknownLevel(let levels):
+      error.code = .invalidArgument
+      error.message = "\(codec) has no such level"
+      error.expected = "a level from \(levels.lowerBound) to \(levels.upperBound)"
+      error.remedy = nil
+    case .chunkTooLong:
+      error.code = .unsupported
+      error.message = "the chunk has more bytes than the \(codec) codec encodes"
+      error.remedy = "choose smaller chunks"
     }
     return error
   }

@@ -1,4 +1,4 @@
-// What a chunk's bytes go through on their way from a file: zstd, blosc and crc32c, in the form that Swift calls.
+// What a chunk's bytes go through on their way from a file and to it: zstd, blosc and crc32c, in the form that Swift calls.
 //
 // Total functions: any input bytes give a status, never a trap, and never an allocation that an input's claim decides.
 // A function reads exactly `source_count` bytes from `source`, writes at most `destination_count` to `destination`, and
@@ -107,5 +107,57 @@ int graft_blosc_decode(const void *source, size_t source_count, void *destinatio
 // that hold them; `destination` has count × type_size bytes. The same statuses; _CORRUPT when the elements are not there.
 int graft_blosc_decode_elements(
     const void *source, size_t source_count, size_t first, size_t count, void *destination, size_t destination_count);
+
+// ---- encoding -------------------------------------------------------------------------------------------------------
+//
+// An encoder is owned by one thread at a time, and allocates only when it is opened. Bytes that the destination might not have room
+// for are refused with GRAFT_CODEC_TOO_LONG before one is written: it has room when it has as many as the bound says.
+
+// Encodes zstd frames.
+struct graft_zstd_encoder;
+
+// An encoder of zstd's own level, 1 to 22; or with `is_entropy_only` one whose frames are ordinary too, but hold nothing that was
+// searched for: only what Huffman codes make smaller. NULL without memory, or where the library knows no such level.
+struct graft_zstd_encoder *graft_zstd_encoder_open(int level, bool is_entropy_only);
+
+// Releases an encoder; NULL is permitted.
+void graft_zstd_encoder_close(struct graft_zstd_encoder *encoder);
+
+// The bytes that the encoder holds now.
+size_t graft_zstd_encoder_memory(const struct graft_zstd_encoder *encoder);
+
+// The most bytes that a frame of `count` bytes takes; 0 where that is more than zstd encodes.
+size_t graft_zstd_encoded_bound(size_t count);
+
+// Writes one frame, which says its content's size and has no checksum of its own. GRAFT_CODEC_OK and the frame's bytes in
+// `*produced`; _TOO_LONG, or _NO_MEMORY.
+int graft_zstd_encode(
+    struct graft_zstd_encoder *encoder, const void *source, size_t source_count, void *destination,
+    size_t destination_count, size_t *produced);
+
+// Encodes blosc buffers: elements shuffled into byte planes, each plane of a block a zstd frame or, where that is no
+// smaller, as it is.
+struct graft_blosc_encoder;
+
+// An encoder for elements of `type_size` bytes, 1 to 16, with zstd as graft_zstd_encoder_open has it; NULL likewise.
+struct graft_blosc_encoder *graft_blosc_encoder_open(size_t type_size, int level, bool is_entropy_only);
+
+// Releases an encoder; NULL is permitted.
+void graft_blosc_encoder_close(struct graft_blosc_encoder *encoder);
+
+// The bytes that the encoder holds now.
+size_t graft_blosc_encoder_memory(const struct graft_blosc_encoder *encoder);
+
+// The most bytes that a buffer of `count` bytes takes; 0 where that is more than blosc encodes.
+size_t graft_blosc_encoded_bound(size_t count);
+
+// Writes one buffer, of any number of bytes. GRAFT_CODEC_OK and the buffer's bytes in `*produced`; _TOO_LONG, or _NO_MEMORY.
+int graft_blosc_encode(
+    struct graft_blosc_encoder *encoder, const void *source, size_t source_count, void *destination,
+    size_t destination_count, size_t *produced);
+
+// Puts byte b of each element into plane b: the planes stand one after the other, `element_count` bytes each, 1 to 16 of them.
+// The ranges do not overlap.
+void graft_shuffle(void *planes, const void *elements, size_t element_count, size_t type_size);
 
 #endif

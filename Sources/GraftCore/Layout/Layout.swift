@@ -111,12 +111,3 @@ public struct StoredChunk: Hashable, Sendable {
     self.range = range
   }
 }
-
-/// One step of a codec chain, named as Zarr names it.
-public struct Codec: Hashable, Sendable {
-  /// The name, for example `zstd`.
-  public var name: String
-
-  /// A codec of this name.
-  public init(name: String) { self.name = name }
-}

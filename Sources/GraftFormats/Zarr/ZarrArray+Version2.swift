@@ -35,7 +35,7 @@ extension ZarrArray {
       guard id == "zstd" || id == "blosc" else {
         throw json.unsupported("the compressor \(TreePath.printable(id))")
       }
-      codecs = [Codec(name: id)]
+      codecs = [Codec(name: id, settings: CodecSettings(version2: id, compressor))]
     }
     var separator = UInt8(ascii: ".")
     if let text = json.root["dimension_separator"] {

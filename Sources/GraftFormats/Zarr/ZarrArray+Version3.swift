@@ -130,7 +130,7 @@ extension ZarrArray {
           let order = try json.extents(configuration?["order"], "order", minimum: 0)
           guard order == Array(0..<rank) else { throw json.unsupported("the codec transpose") }
         case "zstd" where hasBytes, "blosc" where hasBytes, "crc32c" where hasBytes:
-          codecs.append(Codec(name: name))
+          codecs.append(Codec(name: name, settings: CodecSettings(version3: name, configuration)))
         case "bytes", "sharding_indexed", "transpose", "zstd", "blosc", "crc32c":
           throw json.invalid("the codec \(name) stands at the wrong place of \(what)")
         default: throw json.unsupported("the codec \(TreePath.printable(name))")
