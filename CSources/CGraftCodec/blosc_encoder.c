@@ -12,6 +12,7 @@
 // and is not the shorter one at the end; that one has a single stream. Where nothing gets smaller, the header says so by a flag
 // and the decoded bytes follow it.
 #include "graft_codec.h"
+#include "zstd_encoder.h"
 
 #include <blosc.h>
 #include <stdlib.h>
@@ -92,7 +93,7 @@ static size_t write_stream(
     if (room < 4) return 0;
     const size_t most = count - 1 < room - 4 ? count - 1 : room - 4;
     size_t produced = 0;
-    if (graft_zstd_encode(zstd, source, count, destination + 4, most, &produced) != GRAFT_CODEC_OK) {
+    if (graft_zstd_encode_shorter(zstd, source, count, destination + 4, most, &produced) != GRAFT_CODEC_OK) {
         if (room - 4 < count) return 0;
         memcpy(destination + 4, source, count);
         produced = count;

@@ -41,7 +41,7 @@ enum ChunkContent: String, CaseIterable, Sendable {
     case .random: return (0..<count).map { _ in UInt8.random(in: 0...255, using: &random) }
     case .bfloat16Normals: return normals(count, keeping: 2, &random)
     case .float32Normals: return normals(count, keeping: 4, &random)
-    case .counting: return (0..<count).map { UInt8(truncatingIfNeeded: $0 / 4 >> (8 * ($0 % 4))) }
+    case .counting: return (0..<count).map { UInt8(truncatingIfNeeded: ($0 / 4) >> (8 * ($0 % 4))) }
     case .halves:
       // Something that a sample of the beginning says nothing about.
       let half = (0..<count / 2).map { _ in UInt8.random(in: 0...255, using: &random) }
