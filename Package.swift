@@ -117,6 +117,10 @@ let package = Package(
     .executableTarget(
       name: "graft-surgery-driver", dependencies: ["Graft"], path: "Tests/Interop/SurgeryDriver",
       swiftSettings: testSettings),
+    // What they encode with Graft and decode with other software.
+    .executableTarget(
+      name: "graft-encoding-driver", dependencies: ["GraftCodec", "GraftFormats", "GraftCore"],
+      path: "Tests/Interop/EncodingDriver", swiftSettings: testSettings),
     .testTarget(
       name: "GraftKernelsTests", dependencies: ["CGraftKernels", "GraftCore", "GraftTestSupport"],
       swiftSettings: testSettings),
