@@ -91,7 +91,9 @@ let package = Package(
     // How fast it is, beside what the machine can do.
     .target(
       name: "GraftBenchmark",
-      dependencies: ["Graft", "GraftMeasure", "GraftExecute", "GraftIO", "GraftCore", "CGraftKernels"],
+      dependencies: [
+        "Graft", "GraftMeasure", "GraftExecute", "GraftCodec", "GraftIO", "GraftCore", "CGraftKernels",
+      ],
       path: "Benchmarks/GraftBenchmark", swiftSettings: settings),
     .executableTarget(
       name: "graft-benchmark", dependencies: ["GraftBenchmark", "GraftCore"],

@@ -10,6 +10,7 @@ package enum BenchmarkKind: String, CaseIterable, Hashable, Sendable {
   case convert
   case orbax
   case kernels
+  case encode
   case surgery
   case surgeryMemory = "surgery-memory"
 
@@ -23,6 +24,7 @@ package enum BenchmarkKind: String, CaseIterable, Hashable, Sendable {
     case .convert: "How fast do elements become arrays of Float?"
     case .orbax: "How close does loading what Orbax wrote come to bare decoding, and what do slices cost?"
     case .kernels: "How close do casts, arithmetic, random numbers and transposes come to a copy?"
+    case .encode: "How fast are chunks encoded, how small do they get, and how close is that to bare zstd?"
     case .surgery: "What does a surgery cost beyond moving its bytes?"
     case .surgeryMemory: "Does every surgery stay within its budget, on a leaf that is far larger?"
     case .memory: "How much memory does a load or a conversion take beyond its result?"
@@ -43,6 +45,7 @@ package enum BenchmarkKind: String, CaseIterable, Hashable, Sendable {
       case .convert: try await ConvertBenchmark(options).run()
       case .orbax: try await OrbaxBenchmark(options).run()
       case .kernels: try await KernelsBenchmark(options).run()
+      case .encode: try await EncodeBenchmark(options).run()
       case .surgery: try await SurgeryBenchmark(options).run()
       case .surgeryMemory: try await SurgeryMemoryBenchmark(options).run()
       case .memory: try await MemoryBenchmark(options).run()

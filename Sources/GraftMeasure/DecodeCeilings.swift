@@ -170,9 +170,3 @@ private final class BareFrames: Sendable {
     }
   }
 }
-
-/// Gives out numbers, each once.
-private final class Turn: Sendable {
-  private let next = Atomic(0)
-  func take() -> Int { next.add(1, ordering: .relaxed).oldValue }
-}

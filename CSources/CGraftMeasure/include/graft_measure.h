@@ -26,4 +26,21 @@ ptrdiff_t graft_measure_zstd_decode(
     struct graft_measure_zstd *decoder, const void *source, size_t source_count, void *destination,
     size_t destination_count);
 
+// Encodes zstd frames as barely as the library can, at one level; owned by one thread at a time.
+struct graft_measure_zstd_encoder;
+
+// An encoder, or NULL without memory or where there is no such level.
+struct graft_measure_zstd_encoder *graft_measure_zstd_encoder_open(int level);
+
+// Releases an encoder; NULL is permitted.
+void graft_measure_zstd_encoder_close(struct graft_measure_zstd_encoder *encoder);
+
+// The most bytes that a frame of `count` bytes takes.
+size_t graft_measure_zstd_bound(size_t count);
+
+// Encodes `source` as one frame. The frame's bytes, or -1 where it has no room.
+ptrdiff_t graft_measure_zstd_encode(
+    struct graft_measure_zstd_encoder *encoder, const void *source, size_t source_count, void *destination,
+    size_t destination_count);
+
 #endif
