@@ -20,7 +20,7 @@ import zstandard
 from graft import TIMEOUT_SECONDS
 
 SEED = int(os.environ.get("GRAFT_INTEROP_SEED", "20260418"))
-COMPRESSIONS = ["none", "zstd", "zstd:1", "zstd:12", "zstd:entropy", "blosc", "blosc:1", "blosc:9", "blosc:entropy"]
+COMPRESSIONS = ["none", "zstd", "zstd:1", "zstd:12", "zstd:entropy", "blosc", "blosc:5", "blosc:9", "blosc:entropy"]
 DTYPES = {
     "bfloat16": ml_dtypes.bfloat16,
     "float32": np.float32,

@@ -42,8 +42,9 @@ public struct Compression: Hashable, Sendable {
 
   /// Elements split into byte planes, each compressed by zstd, in a container of blosc, of a level of ``bloscLevels``.
   ///
-  /// Smaller than zstd alone for floats, whose exponents then stand together. A writer throws for a level that blosc does not have.
-  public static func blosc(level: Int = 5) -> Compression {
+  /// Smaller than zstd alone for floats, whose exponents then stand together. Higher levels serve what repeats, and make planes of
+  /// weights no smaller. A writer throws for a level that blosc does not have.
+  public static func blosc(level: Int = 1) -> Compression {
     Compression(container: .blosc, effort: .level(level))
   }
 
