@@ -21,6 +21,7 @@ enum {
     weight_table_log = 6,    // likewise, of the codes of a description
     sample_piece = 256,
     smallest_sample = 8 << 10,
+    shortest_coded = 256,
     // A stream of a quarter of a block, its codes at their longest, and what is written beyond it.
     stream_room = (largest_block / 4) * longest_code / 8 + 64,
 };
@@ -542,7 +543,8 @@ size_t graft_huffman_frame(
             continue;
         }
         size_t written = 0;
-        if (is_coded || is_constant) {
+        // The last block may have a few bytes, which do not fill four streams.
+        if ((is_coded || is_constant) && size >= shortest_coded) {
             if (note_all(encoder, block, size) || !has_code) {
                 has_code = make_code(encoder);
                 is_described = false;

@@ -99,7 +99,7 @@ struct ChunkEncoderTests {
     65_537,
   ]
   /// A zstd block is 128 KiB, and a block of blosc that for each byte of an element.
-  static let largeSizes = [131_071, 131_073, 262_144, 524_287, 1_048_583]
+  static let largeSizes = [131_071, 131_073, 131_074, 131_077, 131_328, 262_144, 524_287, 1_048_583]
 
   /// Contents are made once: in a debug build that takes longer than encoding them.
   private static let contents: [ChunkContent: [UInt8]] = {
