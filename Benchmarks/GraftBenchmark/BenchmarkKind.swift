@@ -12,6 +12,7 @@ package enum BenchmarkKind: String, CaseIterable, Hashable, Sendable {
   case kernels
   case encode
   case surgery
+  case stacks
   case surgeryMemory = "surgery-memory"
 
   /// The question, in a line.
@@ -26,6 +27,7 @@ package enum BenchmarkKind: String, CaseIterable, Hashable, Sendable {
     case .kernels: "How close do casts, arithmetic, random numbers and transposes come to a copy?"
     case .encode: "How fast are chunks encoded, how small do they get, and how close is that to bare zstd?"
     case .surgery: "What does a surgery cost beyond moving its bytes?"
+    case .stacks: "What does stacking layers along any axis cost beyond loading them?"
     case .surgeryMemory: "Does every surgery stay within its budget, on a leaf that is far larger?"
     case .memory: "How much memory does a load or a conversion take beyond its result?"
     }
@@ -47,6 +49,7 @@ package enum BenchmarkKind: String, CaseIterable, Hashable, Sendable {
       case .kernels: try await KernelsBenchmark(options).run()
       case .encode: try await EncodeBenchmark(options).run()
       case .surgery: try await SurgeryBenchmark(options).run()
+      case .stacks: try await StackBenchmark(options).run()
       case .surgeryMemory: try await SurgeryMemoryBenchmark(options).run()
       case .memory: try await MemoryBenchmark(options).run()
       }

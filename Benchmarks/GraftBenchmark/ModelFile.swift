@@ -125,6 +125,29 @@ extension ModelFile {
     return try make("language-model-\(options.size.rawValue)", in: options.folder, leaves)
   }
 
+  /// How many layers ``layers(_:_:)`` and ``attentionKernels(_:)`` make, one after the other in the file.
+  package static let layerCount = 32
+
+  /// Layers of two matrices and a norm: 512 MiB of bfloat16 when it is full.
+  package static func layers(_ dtype: DType, _ options: BenchmarkOptions) throws(GraftError) -> ModelFile {
+    let (width, inner) = options.size == .full ? (2048, 2048) : (32, 64)
+    let leaves = (0..<layerCount).flatMap { layer in
+      [
+        Leaf("params.layer\(layer).attention.kernel", [width, width], dtype),
+        Leaf("params.layer\(layer).mlp.kernel", [width, inner], dtype),
+        Leaf("params.layer\(layer).norm.scale", [width], dtype),
+      ]
+    }
+    return try make("layers-\(dtype)-\(options.size.rawValue)", in: options.folder, leaves)
+  }
+
+  /// Kernels of attention as JAX has them, with an axis of heads: 256 MiB of bfloat16 when it is full.
+  package static func attentionKernels(_ options: BenchmarkOptions) throws(GraftError) -> ModelFile {
+    let shape = options.size == .full ? [2048, 16, 128] : [32, 2, 128]
+    let leaves = (0..<layerCount).map { Leaf("params.layer\($0).query.kernel", shape) }
+    return try make("attention-kernels-\(options.size.rawValue)", in: options.folder, leaves)
+  }
+
   /// Many leaves of 1 KiB to so many, of which a benchmark wants some here and there; 272 MiB when it is full and they are of
   /// up to 16.
   package static func smallLeaves(

@@ -10,33 +10,14 @@ struct SurgeryBenchmark {
 
   init(_ options: BenchmarkOptions) { self.options = options }
 
-  /// Layers of a model, one after the other in the file.
-  private var layerCount: Int { 32 }
   private var isFull: Bool { options.size == .full }
 
   func run() async throws(GraftError) -> BenchmarkReport {
     var report = BenchmarkReport()
-    try await measureStacks(&report)
     try await measureTransposes(&report)
     try await measureCasts(&report)
     try await measureMean(&report)
     return report
-  }
-
-  // MARK: the models
-
-  /// 32 layers of two matrices and a norm, 512 MiB of bfloat16.
-  private func layers(_ dtype: DType = .bfloat16) throws(GraftError) -> ModelFile {
-    let (width, inner) = isFull ? (2048, 2048) : (32, 64)
-    var leaves: [ModelFile.Leaf] = []
-    for layer in 0..<layerCount {
-      leaves += [
-        .init("params.layer\(layer).attention.kernel", [width, width], dtype),
-        .init("params.layer\(layer).mlp.kernel", [width, inner], dtype),
-        .init("params.layer\(layer).norm.scale", [width], dtype),
-      ]
-    }
-    return try ModelFile.make("layers-\(dtype)-\(options.size.rawValue)", in: options.folder, leaves)
   }
 
   /// A model of 1 GiB of bfloat16, of which there are two.
@@ -46,13 +27,6 @@ struct SurgeryBenchmark {
     }
     // Names and sizes of both are the same, and so are their bytes; what is computed does not depend on them.
     return try ModelFile.make("gibibyte-\(number)-\(options.size.rawValue)", in: options.folder, leaves)
-  }
-
-  private static func stacking(_ checkpoint: Checkpoint, axis: Int) throws -> Surgery {
-    try checkpoint.transform { tree in
-      // A norm has one axis, so that the last axis of its stack is 1 as well.
-      ["params": ["layers": .stack(tree["params"].children(matching: #/layer(\d+)/#), axis: axis)]]
-    }
   }
 
   /// A load of a surgery, which drops the result of the one before it when it is not timed.
@@ -89,82 +63,11 @@ struct SurgeryBenchmark {
     }
   }
 
-  // MARK: stacking
-
-  private func measureStacks(_ report: inout BenchmarkReport) async throws(GraftError) {
-    let model = try layers()
-    let file = try File(opening: model.path)
-    let checkpoint = try await Checkpoint(at: model.path)
-    let outer = try transform { try Self.stacking(checkpoint, axis: 0) }
-    let inner = try transform { try Self.stacking(checkpoint, axis: -1) }
-
-    // What is counted, before what is timed.
-    try PageCache.warm(file)
-    var counts = BenchmarkReport.Table(
-      "what is read and copied", ["load", "requests", "bytes read", "bytes copied", "staging, MiB"])
-    var counted: [(requests: Int, read: Int, copied: Int)] = []
-    let plans = [
-      try await checkpoint.plan(checkpoint.target { _, _ in .stored }), try await outer.plan(),
-      try await inner.plan(),
-    ]
-    for (index, name) in ["plain", "stacked along axis 0", "stacked along the last axis"].enumerated() {
-      kept.drop()
-      kept.keep(index == 0 ? try await checkpoint.load() : try await (index == 1 ? outer : inner).load())
-      guard let reading = kept.report?.reading else { continue }
-      counted.append((reading.requestCount, reading.bytesRead, plans[index].bytesCopied))
-      counts.rows.append([
-        .text(name), .count(reading.requestCount), .count(reading.bytesRead),
-        .count(plans[index].bytesCopied),
-        .figure(Double(reading.peakStagingByteCount) / Double(1 << 20)),
-      ])
-    }
-    report.tables.append(counts)
-    report.claims += [
-      .init(
-        "bytes read by a stack along axis 0 / by a plain load",
-        Double(counted[1].read) / Double(counted[0].read), .atMost(1)),
-      .init(
-        "bytes copied by a stack along axis 0 beyond a plain load's",
-        Double(counted[1].copied - counted[0].copied), .atMost(0)),
-      .init(
-        "requests of a stack along axis 0 / of a plain load",
-        Double(counted[1].requests) / Double(counted[0].requests), .atMost(1)),
-    ]
-
-    let byteCount = checkpoint.logicalByteCount
-    let results = try await InterleavedRounds.run(
-      [
-        loading("plain load", checkpoint, warming: file),
-        loading("stack along axis 0", outer, byteCount: byteCount, warming: [file]),
-        loading("stack along the last axis", inner, byteCount: byteCount, warming: [file]),
-        try copy(byteCount: byteCount),
-      ], rounds: options.rounds)
-    kept.drop()
-    report.add("load and stack 32 layers, warm", results, to: [0, 3])
-    report.claims.append(
-      .init(
-        "stack along the last axis / copy of as many bytes", results[2].speed(relativeTo: results[3]).median,
-        .atLeast(0.5)))
-  }
-
-  /// A copy in memory of as many bytes, by all threads.
-  private func copy(byteCount: Int) throws(GraftError) -> Contestant {
-    // A copy of a quarter, four times, as the memory of two whole models would crowd the page cache out.
-    let quarter = (byteCount / 4 + 4095) / 4096 * 4096
-    let source = try MemoryPool.shared.allocate(byteCount: quarter, alignment: 4096)
-    let destination = try MemoryPool.shared.allocate(byteCount: quarter, alignment: 4096)
-    let copy = MemoryCeilings.copy(
-      from: source, to: destination, threadCount: UsableProcessors.count, store: .plain)
-    return Contestant(
-      "memcpy, \(UsableProcessors.count) threads", byteCount: 4 * quarter, prepare: copy.prepare,
-      run: { () async throws(GraftError) in for _ in 0..<4 { try await copy.run() } })
-  }
-
   // MARK: transposing
 
   private func measureTransposes(_ report: inout BenchmarkReport) async throws(GraftError) {
     for dtype in [DType.bfloat16, .float32] {
-      let model = try layers(dtype)
+      let model = try ModelFile.layers(dtype, options)
       let file = try File(opening: model.path)
       let checkpoint = try await Checkpoint(at: model.path)
       let surgery = try transform {
@@ -178,9 +81,9 @@ struct SurgeryBenchmark {
       let extent = isFull ? 2048 : 64
       let bare =
         if dtype == .bfloat16 {
-          try BareTranspose.contestant(UInt16.self, extent: extent, matrixCount: 2 * layerCount)
+          try BareTranspose.contestant(UInt16.self, extent: extent, matrixCount: 2 * ModelFile.layerCount)
         } else {
-          try BareTranspose.contestant(UInt32.self, extent: extent, matrixCount: 2 * layerCount)
+          try BareTranspose.contestant(UInt32.self, extent: extent, matrixCount: 2 * ModelFile.layerCount)
         }
       let results = try await InterleavedRounds.run(
         [
@@ -200,8 +103,8 @@ struct SurgeryBenchmark {
   // MARK: casting
 
   private func measureCasts(_ report: inout BenchmarkReport) async throws(GraftError) {
-    let narrow = try layers(.bfloat16)
-    let wide = try layers(.float32)
+    let narrow = try ModelFile.layers(.bfloat16, options)
+    let wide = try ModelFile.layers(.float32, options)
     let (narrowFile, wideFile) = (try File(opening: narrow.path), try File(opening: wide.path))
     let narrowCheckpoint = try await Checkpoint(at: narrow.path)
     let wideCheckpoint = try await Checkpoint(at: wide.path)
@@ -264,7 +167,7 @@ struct SurgeryBenchmark {
 
 extension BenchmarkReport {
   /// Adds a table of speeds, with the ratio of each to some of them.
-  fileprivate mutating func add(_ title: String, _ results: [Measurement], to references: [Int]) {
+  mutating func add(_ title: String, _ results: [Measurement], to references: [Int]) {
     var table = Table(title, ["what", "GiB/s"] + references.map { "to \(results[$0].name)" })
     for result in results {
       table.rows.append(

@@ -63,7 +63,7 @@ extension Executor {
     let layout = try StagingLayout(readTuning)
     let table = Places(places, of: plan)
     var report = ReadReport()
-    var portion = Portion(moves: plainMoves, places: table, layout: layout, cost: CostModel(tuning))
+    var portion = Portion(moves: plainMoves, places: table, layout: layout, tuning: tuning)
     var usesSlots = false
     while portion.fill() {
       // The forecast of a result that nothing could hold would take nearly as long as making it.

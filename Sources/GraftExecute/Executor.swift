@@ -91,7 +91,7 @@ package struct Executor: Sendable {
       try await BlockingThreads.shared.run { () throws(GraftError) in try decoding.placeLiterals() }
     }
     var portion = Portion(
-      moves: plainMoves, places: table, layout: layout, cost: CostModel(tuning))
+      moves: plainMoves, places: table, layout: layout, tuning: tuning)
     while portion.fill() {
       let files = try await open(portion.fileIndices)
       let windows = portion.windows
@@ -174,7 +174,7 @@ package struct Executor: Sendable {
     var portions: [[ChunkJob]] = []
     var files = Set<Int>()
     for job in jobs {
-      if portions.isEmpty || portions[portions.count - 1].count == Portion.requestLimit
+      if portions.isEmpty || portions[portions.count - 1].count == Portion.mostRequests
         || (!files.contains(job.file) && files.count == Portion.openFileLimit)
       {
         portions.append([])

@@ -5,12 +5,18 @@ internal import GraftIO
 /// so that the lists stay small whatever the model's size.
 struct Portion {
   /// How many reads there are at most, give or take those of one part of a move.
-  static let requestLimit = 1 << 16
+  static let mostRequests = 1 << 16
+  /// The same where the budget is small, of which the lists may take a small part.
+  static func requestLimit(_ tuning: Tuning) -> Int {
+    Swift.max(1024, Swift.min(mostRequests, tuning.budgetByteCount / 8 / requestByteCount))
+  }
+  /// What the lists of a portion and of the engine take for each read, roughly.
+  private static let requestByteCount = 512
   /// How many files are open at once; the usual limit of a process is 1,024 descriptors.
   static let openFileLimit = 256
 
-  /// The longest window of which something is computed.
-  private static let computedWindowByteCount = 128 << 10
+  /// The longest window that is placed or computed while it is in the processor's cache.
+  private static let cachedWindowByteCount = 128 << 10
 
   /// A read into a slot, and what of it goes where.
   struct Window: Sendable {
@@ -26,6 +32,7 @@ struct Portion {
   private let places: Places
   private let layout: StagingLayout
   private let cost: CostModel
+  private let requestLimit: Int
 
   /// The next move, and the parts of it that are still to be cut into windows, the next one last.
   private var nextMove = 0
@@ -39,11 +46,12 @@ struct Portion {
   private(set) var wantedByteCount = 0
 
   /// Portions of these moves, which are in file order and have no codecs.
-  init(moves: [Plan.Move], places: Places, layout: StagingLayout, cost: CostModel) {
+  init(moves: [Plan.Move], places: Places, layout: StagingLayout, tuning: Tuning) {
     self.moves = moves
     self.places = places
     self.layout = layout
-    self.cost = cost
+    cost = CostModel(tuning)
+    requestLimit = Self.requestLimit(tuning)
   }
 
   /// Takes the next part of the moves; false when there is none left.
@@ -52,7 +60,7 @@ struct Portion {
     windows.removeAll(keepingCapacity: true)
     fileIndices.removeAll(keepingCapacity: true)
     wantedByteCount = 0
-    while requests.count < Self.requestLimit, nextMove < moves.count {
+    while requests.count < requestLimit, nextMove < moves.count {
       let move = moves[nextMove]
       if fileIndices.last != move.chunk.file {
         // Moves are in file order, so a file that is not the last one has not come yet.
@@ -98,7 +106,7 @@ struct Portion {
   private mutating func addWindows(of move: Plan.Move) {
     while let part = parts.popLast() {
       // A part that may be too many reads is halved along its outermost dimension, the half that comes first last.
-      if part.dimensions.reduce(1, { $0 * $1.count }) > Self.requestLimit, let (first, second) = part.halves {
+      if part.dimensions.reduce(1, { $0 * $1.count }) > requestLimit, let (first, second) = part.halves {
         parts.append(second)
         parts.append(first)
         continue
@@ -113,23 +121,41 @@ struct Portion {
         wantedByteCount += copy.copiedByteCount
       }
       for window in windows { add(window) }
-      if requests.count >= Self.requestLimit { return }
+      if requests.count >= requestLimit { return }
     }
   }
 
   /// How long a window of a move may be.
   ///
-  /// What is computed on the way is read again right after it was read, so all windows that a worker has in flight should fit the
-  /// second-level cache. On the disk they are neighbours, and the engine reads them together.
+  /// What is computed or placed is read again right after it was read, so all windows that a worker has in flight should fit the
+  /// second-level cache. On the disk they are neighbours, and the engine reads them together. A transposition is better off with many
+  /// rows at once, whose elements become neighbours; and what is written goes to the kernel as it lies.
   private func windowByteCount(of move: Plan.Move) -> Int {
-    move.program == nil
-      ? layout.operationByteCount : Swift.min(layout.operationByteCount, Self.computedWindowByteCount)
+    var isTransposed = false
+    if move.program == nil {
+      guard case .memory = places[move] else { return layout.operationByteCount }
+      isTransposed = move.copy.runCount < Self.lineByteCount && move.copy.isReordering
+    }
+    return isTransposed
+      ? layout.operationByteCount : Swift.min(layout.operationByteCount, Self.cachedWindowByteCount)
   }
+
+  /// The processor's cache lines; shorter runs are better written together with their neighbours.
+  private static let lineByteCount = 64
 
   private mutating func add(_ window: Window) {
     requests.append(
       ReadRequest(file: fileIndices.count - 1, range: window.range, target: .handler(token: windows.count)))
     windows.append(window)
+  }
+}
+
+extension StridedCopy {
+  /// Whether what is near in the source is far in the destination: the dimensions have another order there.
+  fileprivate var isReordering: Bool {
+    zip(dimensions, dimensions.dropFirst()).contains {
+      $0.destinationStride.magnitude < $1.destinationStride.magnitude
+    }
   }
 }
 

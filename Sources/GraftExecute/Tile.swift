@@ -38,6 +38,8 @@ struct Tiles {
   private let partsOfResult: [[Int]]
   private let cuts: [(result: Int, cut: Cut)]
   private let byteCount: Int
+  private let familyByteCount: Int
+  private let scatteredByteCount: Int
 
   private var nextCut = 0
   /// Pieces of the current result that are still to be cut, the next one last.
@@ -48,10 +50,20 @@ struct Tiles {
   private var position = 0
 
   /// Tiles that take at most so many bytes of memory each, unless a few elements take more.
-  init(_ plan: Plan, _ cuts: [(result: Int, cut: Cut)], byteCount: Int) {
+  ///
+  /// - Parameters:
+  ///   - familyByteCount: the same for boxes of all parts of a result. Each part of such a box is read for itself, and the larger
+  ///     the box is the fewer and longer those reads are.
+  ///   - scatteredByteCount: the same for tiles whose elements are read in another order than they have in the result.
+  init(
+    _ plan: Plan, _ cuts: [(result: Int, cut: Cut)], byteCount: Int, familyByteCount: Int,
+    scatteredByteCount: Int
+  ) {
     self.plan = plan
     self.cuts = cuts
     self.byteCount = byteCount
+    self.familyByteCount = familyByteCount
+    self.scatteredByteCount = scatteredByteCount
     var partsOfResult = [[Int]](repeating: [], count: plan.results.count)
     for (index, part) in plan.parts.enumerated() { partsOfResult[part.result].append(index) }
     self.partsOfResult = partsOfResult
@@ -87,24 +99,51 @@ struct Tiles {
     }
     while let part = pieces.popLast() {
       let bits = Self.bitsPerElement(of: plan.parts[part.index], in: plan)
-      if part.piece.elementCount * bits / 8 <= byteCount { return Tile(result: result, parts: [part]) }
-      guard let outermost = part.piece.extents.firstIndex(where: { $0 > 1 }) else {
-        return Tile(result: result, parts: [part])
-      }
-      // As many turns of the outermost loop as fit, or, when one does not, the loops within.
-      let turns = part.piece.extents[outermost]
+      let tight = tightLoops(of: part)
+      let limit = tight.count > 1 ? scatteredByteCount : byteCount
+      guard part.piece.elementCount * bits / 8 > limit,
+        let loop = Self.loopToCut(part.piece.extents, sparing: tight)
+      else { return Tile(result: result, parts: [part]) }
+      // As many turns of an outer loop as fit, or, when one does not, the loops within.
+      let turns = part.piece.extents[loop]
       let turnBytes = Swift.max(1, part.piece.elementCount / turns * bits / 8)
-      let fitting = Swift.max(1, byteCount / turnBytes)
-      var first = Tile.Part(index: part.index, piece: part.piece)
-      if fitting < turns {
-        var rest = part
-        rest.piece = part.piece.restricted(loop: outermost, to: fitting..<turns)
-        pieces.append(rest)
-        first.piece = part.piece.restricted(loop: outermost, to: 0..<fitting)
+      let isTight = tight.count > 1 && tight.contains(loop)
+      let fitting = isTight ? turns / 2 : Swift.max(1, Swift.min(turns - 1, limit / turnBytes))
+      for range in [fitting..<turns, 0..<fitting] {
+        pieces.append(
+          Tile.Part(index: part.index, piece: part.piece.restricted(loop: loop, to: range)))
       }
-      pieces.append(first)
     }
     return nil
+  }
+
+  /// The loops along which elements lie side by side: in the result, and in what is read for it. More than one where a part is
+  /// transposed on the way: cut to single turns of one of them, it would be read element by element.
+  private func tightLoops(of part: Tile.Part) -> Set<Int> {
+    let extents = part.piece.extents
+    guard let inner = extents.lastIndex(where: { $0 > 1 }) else { return [] }
+    var loops: Set = [inner]
+    for (source, operand) in plan.parts[part.index].operands.enumerated() {
+      let operand = plan.operands[operand]
+      guard case .stored = operand.source else { continue }
+      let strides = operand.spec.shape.rowMajorStrides
+      let steps = extents.indices.map { loop in
+        zip(part.piece.sources[source], strides).reduce(0) { $0 + $1.0.step(of: loop) * $1.1 }.magnitude
+      }
+      // A broadcast goes nowhere in what is read.
+      let moving = extents.indices.filter { extents[$0] > 1 && steps[$0] > 0 }
+      if let tightest = moving.min(by: { steps[$0] < steps[$1] }) { loops.insert(tightest) }
+    }
+    return loops
+  }
+
+  /// The outermost loop that is not to be spared, or the longest of those that are.
+  private static func loopToCut(_ extents: [Int], sparing tight: Set<Int>) -> Int? {
+    if tight.count > 1 {
+      return extents.indices.first { extents[$0] > 1 && !tight.contains($0) }
+        ?? tight.filter { extents[$0] > 1 }.max { (extents[$0], $1) < (extents[$1], $0) }
+    }
+    return extents.firstIndex { $0 > 1 }
   }
 
   /// What an element of a part takes while it is computed: its operands, and itself.
@@ -151,11 +190,11 @@ struct Tiles {
       let piece = family[0].piece
       let total = piece.elementCount * family.count * bytes
       let outermost = piece.extents.firstIndex { $0 > 1 }
-      guard total > byteCount, let outermost else {
+      guard total > familyByteCount, let outermost else {
         return Tile(result: result, parts: family, interleaving: distance)
       }
       let turns = piece.extents[outermost]
-      let fitting = Swift.max(1, byteCount / Swift.max(1, total / turns))
+      let fitting = Swift.max(1, familyByteCount / Swift.max(1, total / turns))
       func restricted(_ turns: Range<Int>) -> [Tile.Part] {
         family.map { part in
           Tile.Part(index: part.index, piece: part.piece.restricted(loop: outermost, to: turns))
@@ -180,8 +219,12 @@ struct Tiles {
     let bits = indices.reduce(spec.dtype.bitWidth) {
       Swift.max($0, Self.bitsPerElement(of: plan.parts[$1], in: plan))
     }
+    let isScattered = indices.contains {
+      tightLoops(of: Tile.Part(index: $0, piece: plan.parts[$0].piece)).count > 1
+    }
+    let limit = isScattered ? scatteredByteCount : byteCount
     // A whole number of bytes, whatever the width.
-    let count = Swift.max(64, byteCount * 8 / bits / 64 * 64)
+    let count = Swift.max(64, limit * 8 / bits / 64 * 64)
     let range = position..<Swift.min(position + count, spec.elementCount)
     position = range.upperBound
     var tile = Tile(result: result, parts: [], range: range)

@@ -61,7 +61,7 @@ struct TileRun: Sendable {
     _ cuts: [(result: Int, cut: Tiles.Cut)], progress: (@Sendable (Progress) -> Void)?
   ) async throws(GraftError) -> ReadReport {
     let (lanes, arenaByteCount, laneTuning) = division(for: cuts)
-    let queue = TileQueue(Tiles(plan, cuts, byteCount: tileByteCount(arenaByteCount)))
+    let queue = TileQueue(tiles(cuts, arenaByteCount))
     let total = byteCount(cuts)
     let lane = Lane(
       run: self, queue: queue, arenaByteCount: arenaByteCount, tuning: laneTuning,
@@ -91,7 +91,7 @@ struct TileRun: Sendable {
     _ cuts: [(result: Int, cut: Tiles.Cut)], isResident: Bool
   ) throws(GraftError) -> ReadReport {
     let (lanes, arenaByteCount, laneTuning) = division(for: cuts)
-    let queue = TileQueue(Tiles(plan, cuts, byteCount: tileByteCount(arenaByteCount)))
+    let queue = TileQueue(tiles(cuts, arenaByteCount))
     let arena = try TileArena(byteCount: arenaByteCount)
     var report = ReadReport()
     var batchCount = 0
@@ -150,6 +150,13 @@ struct TileRun: Sendable {
     return Swift.max(4096, Swift.min(wanted, arenaByteCount / 2))
   }
 
+  private func tiles(_ cuts: [(result: Int, cut: Tiles.Cut)], _ arenaByteCount: Int) -> Tiles {
+    Tiles(
+      plan, cuts, byteCount: tileByteCount(arenaByteCount),
+      familyByteCount: Swift.min(arenaByteCount, Self.cachedArenaByteCount),
+      scatteredByteCount: arenaByteCount / 2)
+  }
+
   /// One of several workers, each with memory for a batch.
   private struct Lane: Sendable {
     let run: TileRun
@@ -179,9 +186,10 @@ struct TileRun: Sendable {
         let threadCount = tuning.threadCount ?? UsableProcessors.count
         let run = run
         try await BlockingThreads.shared.run { () throws(GraftError) in
-          try ParallelPieces.run(count: batch.tiles.count, threadCount: threadCount) {
+          let pieces = batch.tiles.flatMap { tile in tile.pieces(in: run.plan).map { (tile, $0) } }
+          try ParallelPieces.run(count: pieces.count, threadCount: threadCount) {
             (index) throws(GraftError) in
-            try batch.tiles[index].finish(run)
+            try pieces[index].0.finish(pieces[index].1, run)
           }
         }
         completed?(batch.tiles.reduce(0) { $0 + $1.byteCount(in: run.plan) })
@@ -419,10 +427,20 @@ extension Place {
     return tile.parts.reduce(0) { $0 + $1.piece.elementCount * bits / 8 }
   }
 
-  /// Computes the tile from its operands, and takes it to its place.
-  func finish(_ run: TileRun) throws(GraftError) {
+  /// What threads may do of the tile at the same time: boxes of parts that take turns have room for several.
+  func pieces(in plan: Plan) -> Range<Int> {
+    guard unsafe interleaved != nil else { return 0..<1 }
+    let turns = tile.parts[0].piece.extents.first { $0 > 1 } ?? 1
+    return 0..<Swift.max(1, Swift.min(turns, byteCount(in: plan) / Self.interleavedPieceByteCount))
+  }
+
+  /// Long enough for a thread of its own.
+  private static let interleavedPieceByteCount = 1 << 20
+
+  /// Computes a piece of the tile from its operands, and takes it to its place.
+  func finish(_ number: Int, _ run: TileRun) throws(GraftError) {
     do throws(GraftError) {
-      try compute(run)
+      try compute(number, run)
     } catch {
       var error = error
       error.leaf = error.leaf ?? run.plan.results[tile.result].path
@@ -443,7 +461,7 @@ extension Place {
     place.add(sums)
   }
 
-  private func compute(_ run: TileRun) throws(GraftError) {
+  private func compute(_ number: Int, _ run: TileRun) throws(GraftError) {
     if case .sums(let place) = run.places[tile.result] { return try add(run, to: place) }
     let dtype = run.plan.results[tile.result].spec.dtype
     let target: UnsafeMutableRawBufferPointer
@@ -457,8 +475,17 @@ extension Place {
     }
     if let (source, distance) = unsafe interleaved {
       let piece = tile.parts[0].piece
-      guard var copy = piece.copyToResult(dtype) else { return }
+      let count = pieces(in: run.plan).count
       let bytes = dtype.bitWidth / 8
+      var (own, first) = (piece, 0)
+      if count > 1, let loop = piece.extents.firstIndex(where: { $0 > 1 }) {
+        let turns = piece.extents[loop]
+        let range = (turns * number / count)..<(turns * (number + 1) / count)
+        own = piece.restricted(loop: loop, to: range)
+        first = range.lowerBound * (piece.elementCount / turns)
+      }
+      guard var copy = own.copyToResult(dtype) else { return }
+      copy.sourceOffset = first * bytes
       copy.dimensions.append(
         StridedCopy.Dimension(
           count: tile.parts.count, sourceStride: piece.elementCount * bytes,
