@@ -368,7 +368,7 @@ static void interleave_rows(char *destination, const char *source, ptrdiff_t sou
   }
 }
 
-// Copies `count` bytes of a tile's row out to the destination.
+// Copies `count` bytes out to the destination.
 typedef void copy_out(char *destination, const char *source, size_t count);
 
 static void cached_copy_out(char *destination, const char *source, size_t count) { memcpy(destination, source, count); }
@@ -391,8 +391,6 @@ static void streaming_copy_out(char *destination, const char *source, size_t cou
 static size_t tile_row_bytes(size_t element) { return element == 1 ? 128 : 256; }
 // The largest tile: 256 bytes by 128 elements of 2 bytes.
 enum { tile_bytes = 256 * 128 };
-// Results from here on are larger than what a core's caches keep for whoever uses them next, so lines are streamed.
-enum { streaming_bytes = 4 << 20 };
 
 // Transposes `rows` × `columns` elements into a tile whose rows are `pitch` bytes apart, in blocks of `with`, and, for rows
 // that do not fill one, of `rest`. The next `ahead_bytes` of each row are asked for on the way.
@@ -438,7 +436,7 @@ static void transpose_tile(char *tile, ptrdiff_t pitch, const char *source, ptrd
 //
 // A tile is transposed into a buffer of its own and copied out from there: with strides of a power of two, as most
 // models have, the lines of a tile would otherwise evict each other from the few ways of one cache set.
-static void transpose_plane(const struct plane *plane, struct transposer with, struct transposer rest) {
+static void transpose_plane(const struct plane *plane, struct transposer with, struct transposer rest, bool streams) {
   _Alignas(64) char tile[tile_bytes];
   const size_t element = plane->run;
   const size_t row_bytes = tile_row_bytes(element);
@@ -456,7 +454,9 @@ static void transpose_plane(const struct plane *plane, struct transposer with, s
   // The tiles of a dense plane are whole lines long.
   const uintptr_t apart = (uintptr_t)plane->destination | (is_dense ? 0 : (uintptr_t)plane->outer_destination);
   const bool whole_lines = apart % 64 == 0;
-  if (whole_lines && plane->outer_count * plane->inner_count * element >= streaming_bytes) out = streaming_copy_out;
+  if (whole_lines && streams) out = streaming_copy_out;
+#else
+  (void)streams;
 #endif
   for (size_t i0 = 0; i0 < plane->inner_count; i0 += steps) {
     const size_t rows = plane->inner_count - i0 < steps ? plane->inner_count - i0 : steps;
@@ -489,7 +489,35 @@ static void transpose_plane(const struct plane *plane, struct transposer with, s
 // Runs at least this long use whole cache lines whatever the order, so tiles gain nothing.
 enum { long_run_bytes = 64 };
 
-static void place_simple(struct simple_copy *copy, char *destination, const char *source, bool vector) {
+#if defined(__x86_64__)
+// Runs of whole lines, to lines, around the caches.
+static void stream_plane(const struct plane *plane) {
+  for (size_t o = 0; o < plane->outer_count; o++)
+    for (size_t i = 0; i < plane->inner_count; i++)
+      streaming_copy_out(
+          plane->destination + (ptrdiff_t)o * plane->outer_destination + (ptrdiff_t)i * plane->inner_destination,
+          plane->source + (ptrdiff_t)o * plane->outer_source + (ptrdiff_t)i * plane->inner_source, plane->run);
+  _mm_sfence();
+}
+
+static bool has_whole_lines(const struct plane *plane) {
+  return (plane->run | (uintptr_t)plane->destination | (uintptr_t)plane->inner_destination |
+          (uintptr_t)plane->outer_destination) % 64 == 0;
+}
+#endif
+
+// A copy of so many bytes, into a memory of so many, leaves none of them in the caches for whoever uses them next, so lines
+// are streamed: they need not be read before they are written. Small parts of a large result count as it does.
+enum { streaming_copy_bytes = 4 << 20, streaming_destination_bytes = 32 << 20 };
+
+static bool is_streamed(const struct simple_copy *copy, size_t destination_size) {
+  size_t bytes = copy->run;
+  for (size_t a = 0; a < copy->rank; a++) bytes *= copy->axes[a].count;
+  return bytes >= streaming_copy_bytes || (destination_size >= streaming_destination_bytes && bytes >= 64 << 10);
+}
+
+static void place_simple(struct simple_copy *copy, char *destination, const char *source, bool vector,
+                         bool streams) {
   if (copy->rank == 0) {
     memcpy(destination + copy->destination, source + copy->source, copy->run);
     return;
@@ -528,7 +556,11 @@ static void place_simple(struct simple_copy *copy, char *destination, const char
     plane.source = source + from;
     plane.destination = destination + to;
     if (transposer.block != NULL)
-      transpose_plane(&plane, transposer, transposer_for(plane.run, false));
+      transpose_plane(&plane, transposer, transposer_for(plane.run, false), streams);
+#if defined(__x86_64__)
+    else if (streams && has_whole_lines(&plane))
+      stream_plane(&plane);
+#endif
     else
       copy_plane(&plane);
   } while (advance(copy, index, &from, &to));
@@ -539,7 +571,7 @@ int graft_place(const struct graft_copy *copy, void *destination, size_t destina
   struct simple_copy simple;
   const int rc = simplify(&simple, copy, destination, destination_size, source, source_size, 0);
   if (rc != 0) return rc < 0 ? rc : 0;
-  place_simple(&simple, destination, source, true);
+  place_simple(&simple, destination, source, true, is_streamed(&simple, destination_size));
   return 0;
 }
 
@@ -548,7 +580,7 @@ int graft_place_portable(const struct graft_copy *copy, void *destination, size_
   struct simple_copy simple;
   const int rc = simplify(&simple, copy, destination, destination_size, source, source_size, 0);
   if (rc != 0) return rc < 0 ? rc : 0;
-  place_simple(&simple, destination, source, false);
+  place_simple(&simple, destination, source, false, is_streamed(&simple, destination_size));
   return 0;
 }
 
@@ -630,7 +662,7 @@ int graft_place_bits(const struct graft_copy *copy, void *destination, size_t de
   const int rc = simplify(&simple, copy, destination, destination_size, source, source_size, 3);
   if (rc != 0) return rc < 0 ? rc : 0;
   if (make_bytes(&simple)) {
-    place_simple(&simple, destination, source, true);
+    place_simple(&simple, destination, source, true, is_streamed(&simple, destination_size));
     return 0;
   }
   size_t index[GRAFT_COPY_RANK_LIMIT] = {0};

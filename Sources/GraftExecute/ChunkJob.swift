@@ -33,6 +33,18 @@ struct ChunkJob: Sendable {
       rebasing: memory[copy.destinationOffset..<(copy.destinationOffset + copy.runCount)])
   }
 
+  /// The bytes of the decoded chunk from the first to the last that is wanted.
+  var wantedRange: ByteRange {
+    let ranges = copies.map(\.copy.sourceByteRange)
+    let first = ranges.map(\.offset).min() ?? 0
+    return ByteRange(offset: first, count: (ranges.map(\.end).max() ?? first) - first)
+  }
+
+  /// Whether a stream of it may stop before its end, and go on for another job.
+  var isStreamedThroughWindow: Bool {
+    unsafe chain.canStream && !(chain.canStreamIntoPlace && wholePlace != nil)
+  }
+
   /// The bytes that come to a place.
   var copiedByteCount: Int { copies.reduce(0) { $0 + $1.copy.copiedByteCount } }
 

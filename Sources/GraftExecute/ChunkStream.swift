@@ -7,7 +7,8 @@ internal import GraftIO
 /// ```
 /// scratch:  [ encoded block | decoded window, sliding over the chunk ]
 /// ```
-/// What lies beyond the last wanted byte is neither read nor decoded, save the rest of the block that has it.
+/// What lies beyond the last wanted byte is neither read nor decoded, save the rest of the block that has it. A later job may go on
+/// there: see DecodingThreads.swift.
 @safe struct ChunkStream {
   /// Where the encoded bytes are.
   enum Source: Sendable {
@@ -82,9 +83,15 @@ internal import GraftIO
 
   private mutating func decodeThroughWindow(_ placing: Placing) throws(Failure) {
     let windows = wantedWindows()
-    try begin(intoPlace: false)
     // The decoded bytes of the chunk that the window memory holds, from its start.
     var held = 0..<0
+    if let stopped = thread.stream {
+      (position, pending) = (stopped.position, stopped.pending)
+      held = stopped.decoded..<stopped.decoded
+    } else {
+      try begin(intoPlace: false)
+    }
+    thread.stream = nil
     for wanted in windows {
       if wanted.range.offset >= held.upperBound {
         // Everything held is done with; what lies between is decoded over and over the same memory.
@@ -114,7 +121,11 @@ internal import GraftIO
       }
     }
     // The end is checked where it was reached; a prefix has no checksum that could be.
-    guard held.upperBound == job.decodedByteCount else { return }
+    guard held.upperBound == job.decodedByteCount else {
+      thread.stream = DecodingThread.StoppedStream(
+        position: position, pending: pending, decoded: held.upperBound)
+      return
+    }
     while position < job.range.count || !pending.isEmpty {
       try readOn()
       let progress = unsafe try decodeOn(into: UnsafeMutableRawBufferPointer(start: nil, count: 0))

@@ -13,25 +13,22 @@ final class Decoding: Sendable {
   let threadCount: Int
   /// The most encoded bytes of a chunk that the engine reads at once.
   private let operationByteCount: Int
-  /// What one thread may use: half of the budget is for decoding, and shared by the threads.
-  private let shareByteCount: Int
-  private let idle = Mutex<[DecodingThread]>([])
-  private let peak = Mutex(0)
+  private let threads: DecodingThreads
 
-  init(plan: Plan, places: Places, readLayout: StagingLayout, tuning: Tuning) throws(GraftError) {
+  /// - Parameter threads: what to decode with, where an earlier execution may have left streams to go on with.
+  init(
+    plan: Plan, places: Places, readLayout: StagingLayout, tuning: Tuning, threads: DecodingThreads? = nil
+  ) throws(GraftError) {
     self.plan = plan
     self.places = places
     allJobs = try ChunkJob.jobs(of: plan, places: places)
     threadCount = readLayout.workerCount
     operationByteCount = readLayout.operationByteCount
-    shareByteCount = tuning.budgetByteCount / 2 / readLayout.workerCount
+    self.threads = threads ?? DecodingThreads(tuning, count: readLayout.workerCount)
   }
 
   /// The memory that the threads' decoders and scratch took, in bytes.
-  var stagingByteCount: Int { peak.withLock { $0 } }
-
-  /// The scratch memory of a thread; the rest of its share is left to its decoder's window.
-  private var scratchByteCount: Int { Swift.min(shareByteCount / 4, 4 << 20) }
+  var stagingByteCount: Int { threads.byteCount }
 
   /// Chunks that the engine reads whole, and those that are streamed by threads of their own.
   func jobs() -> (small: [ChunkJob], large: [ChunkJob]) {
@@ -39,7 +36,7 @@ final class Decoding: Sendable {
     var large: [ChunkJob] = []
     for job in allJobs {
       // A small chunk may decode to a large one.
-      let fits = unsafe job.wholePlace != nil || job.decodedByteCount <= scratchByteCount
+      let fits = unsafe job.wholePlace != nil || job.decodedByteCount <= threads.scratchByteCount
       if job.range.count <= operationByteCount && fits { small.append(job) } else { large.append(job) }
     }
     return (small, large)
@@ -47,7 +44,7 @@ final class Decoding: Sendable {
 
   /// Decodes a chunk that is in memory, and takes what is wanted of it to its place.
   func decode(_ job: ChunkJob, _ bytes: UnsafeRawBufferPointer) throws(GraftError) {
-    try withThread { (thread) throws(GraftError) in
+    try threads.lend { (thread) throws(GraftError) in
       do throws(CodecFailure) {
         if let place = unsafe job.wholePlace {
           unsafe try thread.decode(bytes, through: job.chain, into: place)
@@ -102,7 +99,7 @@ final class Decoding: Sendable {
   {
     var statistics = Statistics()
     let source = source
-    try withThread { (thread) throws(GraftError) in
+    try threads.lend(to: source.isFile && job.isStreamedThroughWindow ? job : nil) { (thread) throws(GraftError) in
       var stream = ChunkStream(job: job, source: source, thread: thread)
       do throws(ChunkStream.Failure) {
         try stream.run(placing: self.placing)
@@ -122,61 +119,15 @@ final class Decoding: Sendable {
     return statistics
   }
 
-  /// Lends a thread's decoder and scratch memory to the calling thread.
-  private func withThread(_ body: (DecodingThread) throws(GraftError) -> Void) throws(GraftError) {
-    let thread: DecodingThread
-    if let taken = idle.withLock({ $0.popLast() }) {
-      thread = taken
-    } else {
-      do throws(CodecFailure) {
-        thread = try DecodingThread(
-          scratchByteCount: scratchByteCount, windowByteCountLimit: shareByteCount - scratchByteCount)
-      } catch {
-        throw error.graftError()
-      }
-      peak.withLock { $0 += shareByteCount }
+  /// The encoded bytes that streaming a job reads, as far as they are known before; leaves the stream to the jobs that come after.
+  func forecastStreamedByteCount(_ job: ChunkJob) -> Int {
+    let (first, end) = (job.wantedRange.offset, job.wantedRange.end)
+    guard job.isStreamedThroughWindow else { return job.range.count }
+    let position = threads.forecast(job, from: first, to: end)
+    // As if every part of the chunk were compressed alike, so that all parts together are the chunk.
+    func encoded(_ decoded: Int) -> Int {
+      Int(Double(job.range.count) * Double(decoded) / Double(Swift.max(1, job.decodedByteCount)))
     }
-    thread.failure = nil
-    defer { idle.withLock { $0.append(thread) } }
-    try body(thread)
-    if let failure = thread.failure { throw failure }
-  }
-}
-
-/// Owns what one thread decodes with.
-///
-/// Sendable, because it is lent to one thread at a time.
-@safe final class DecodingThread: @unchecked Sendable {
-  var decoder: ChunkDecoder
-  /// What the decoder may use beside the scratch memory.
-  let windowByteCountLimit: Int
-  /// Memory for decoded bytes on their way to their place, and for encoded bytes that are read block by block.
-  let scratch: UnsafeMutableRawBufferPointer
-  /// What placing threw, where the decoder's own error type has no room for it.
-  var failure: GraftError?
-
-  init(scratchByteCount: Int, windowByteCountLimit: Int) throws(CodecFailure) {
-    decoder = try ChunkDecoder(windowByteCountLimit: windowByteCountLimit)
-    self.windowByteCountLimit = windowByteCountLimit
-    unsafe scratch = UnsafeMutableRawBufferPointer.allocate(
-      byteCount: Swift.max(scratchByteCount, 4096), alignment: 4096)
-  }
-
-  deinit { unsafe scratch.deallocate() }
-
-  func decode(
-    _ bytes: UnsafeRawBufferPointer, through chain: CodecChain, into place: UnsafeMutableRawBufferPointer
-  ) throws(CodecFailure) {
-    var destination = unsafe MutableRawSpan(_unsafeBytes: place)
-    unsafe try decoder.decode(RawSpan(_unsafeBytes: bytes), through: chain, into: &destination)
-  }
-
-  /// The decoded bytes, in the scratch memory, which has room for them.
-  func decode(
-    _ bytes: UnsafeRawBufferPointer, through chain: CodecChain, decodedByteCount: Int
-  ) throws(CodecFailure) -> UnsafeRawBufferPointer {
-    let part = unsafe UnsafeMutableRawBufferPointer(rebasing: scratch[..<decodedByteCount])
-    unsafe try decode(bytes, through: chain, into: part)
-    return UnsafeRawBufferPointer(part)
+    return (end == job.decodedByteCount ? job.range.count : encoded(end)) - encoded(position)
   }
 }

@@ -8,7 +8,7 @@ extension Executor {
   /// It is exact for files that are not in the page cache and are read through it, where chunks are plain or wanted whole. What is
   /// in the page cache is read with fewer gaps, in more requests; direct I/O reads whole sectors; a caller's own memory has other
   /// neighbours than ``HostLayout``; and of a large chunk that is decoded as a stream no more is read than the last wanted byte
-  /// takes.
+  /// takes, which the forecast does not know where a chunk is wanted in part.
   ///
   /// - Parameters:
   ///   - isResident: whether the files are in the page cache, where near neighbours are read apart rather than together.
@@ -23,7 +23,7 @@ extension Executor {
     if let pass = plan.pass.first {
       return try forecastWithFigures(of: pass, into: places, isResident: isResident)
     }
-    let cuts = TileRun.cuts(of: plan, places: places)
+    let cuts = TileRun.cuts(of: plan, places: places, tuning)
     if cuts.isEmpty { return try forecastReads(into: places, isResident: isResident) }
     let tiled = Set(cuts.lazy.filter { $0.cut != .computedParts }.map(\.result))
     let (rest, indices) = plan.restricted { !tiled.contains($0) }
@@ -58,7 +58,9 @@ extension Executor {
   }
 
   /// What ``read(into:progress:)`` would read.
-  func forecastReads(into places: [Place], isResident: Bool) throws(GraftError) -> ReadReport {
+  func forecastReads(
+    into places: [Place], with threads: DecodingThreads? = nil, isResident: Bool
+  ) throws(GraftError) -> ReadReport {
     let readTuning = self.readTuning
     let layout = try StagingLayout(readTuning)
     let table = Places(places, of: plan)
@@ -72,15 +74,16 @@ extension Executor {
       usesSlots = try report.count(portion.requests, readTuning, isResident) || usesSlots
     }
     if !plan.encodings.isEmpty {
-      let decoding = try Decoding(plan: plan, places: table, readLayout: layout, tuning: tuning)
+      let decoding = try Decoding(plan: plan, places: table, readLayout: layout, tuning: tuning, threads: threads)
       let (small, large) = decoding.jobs()
       let requests = small.map { ReadRequest(file: $0.file, range: $0.range, target: .handler(token: 0)) }
       usesSlots = try report.count(requests, readTuning, isResident) || usesSlots
       report.bytesWanted += small.reduce(0) { $0 + $1.range.count }
       for job in large {
-        report.bytesRead += job.range.count
-        report.bytesWanted += job.range.count
-        report.requestCount += (job.range.count + ChunkStream.blockByteCount - 1) / ChunkStream.blockByteCount
+        let byteCount = decoding.forecastStreamedByteCount(job)
+        report.bytesRead += byteCount
+        report.bytesWanted += byteCount
+        report.requestCount += (byteCount + ChunkStream.blockByteCount - 1) / ChunkStream.blockByteCount
       }
       report.peakStagingByteCount = tuning.budgetByteCount / 2
     }

@@ -41,7 +41,7 @@ package struct Executor: Sendable {
     if let pass = plan.pass.first {
       return try await runWithFigures(of: pass, into: places, progress: progress)
     }
-    let cuts = TileRun.cuts(of: plan, places: places)
+    let cuts = TileRun.cuts(of: plan, places: places, tuning)
     var report = ReadReport()
     if cuts.count < plan.results.count || cuts.contains(where: { $0.cut == .computedParts }) {
       // Everything but what is wholly done in tiles.
@@ -77,18 +77,25 @@ package struct Executor: Sendable {
   }
 
   /// Reads every result by moves and literals alone.
+  ///
+  /// - Parameter threads: what to decode with, where an earlier execution may have left streams to go on with.
   func read(
-    into places: [Place], progress: (@Sendable (Progress) -> Void)?
+    into places: [Place], with threads: DecodingThreads? = nil, progress: (@Sendable (Progress) -> Void)?
   ) async throws(GraftError) -> ReadReport {
     let readTuning = self.readTuning
     let layout = try StagingLayout(readTuning)
     let table = Places(places, of: plan)
-    let decoding = try Decoding(plan: plan, places: table, readLayout: layout, tuning: tuning)
+    let decoding = try Decoding(plan: plan, places: table, readLayout: layout, tuning: tuning, threads: threads)
     var report = ReadReport()
     var done = Done(totalByteCount: plan.resultByteCount, progress: progress)
 
     if !plan.literals.isEmpty {
-      try await BlockingThreads.shared.run { () throws(GraftError) in try decoding.placeLiterals() }
+      let cancellation = Cancellation()
+      try await withCancellation(cancellation) { () throws(GraftError) in
+        try await BlockingThreads.shared.run { () throws(GraftError) in
+          try decoding.placeLiterals(cancellation)
+        }
+      }
     }
     var portion = Portion(
       moves: plainMoves, places: table, layout: layout, tuning: tuning)

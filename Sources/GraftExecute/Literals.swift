@@ -9,11 +9,13 @@ extension Decoding {
   /// Literals are cut into parts of this many bytes, which the threads share.
   private static let partByteCount = 1 << 20
 
-  /// Places what is not in a file, on all threads; blocks until it is done.
-  func placeLiterals() throws(GraftError) {
+  /// Places what is not in a file, on all threads; blocks until it is done, or until it is cancelled and every thread is done with
+  /// its part.
+  func placeLiterals(_ cancellation: Cancellation) throws(GraftError) {
     var parts: [Plan.Literal] = []
     for literal in plan.literals {
       if literal.encoding != nil || literal.copy.unit == .bit {
+        try cancellation.check()
         try place(literal)
       } else {
         // Elements stay whole: every width divides the part.
@@ -24,19 +26,23 @@ extension Decoding {
           parts.append(part)
         }
       }
-      if parts.count >= Self.partLimit { try placeTogether(&parts) }
+      if parts.count >= Self.partLimit { try placeTogether(&parts, cancellation) }
     }
-    try placeTogether(&parts)
+    try placeTogether(&parts, cancellation)
   }
 
   /// How many parts are listed before they are placed.
   private static let partLimit = 1 << 14
 
-  private func placeTogether(_ parts: inout [Plan.Literal]) throws(GraftError) {
+  private func placeTogether(
+    _ parts: inout [Plan.Literal], _ cancellation: Cancellation
+  ) throws(GraftError) {
     let all = parts
     parts = []
     try ParallelPieces.run(count: all.count, threadCount: all.count > 1 ? threadCount : 1) {
-      (index) throws(GraftError) in try self.place(all[index])
+      (index) throws(GraftError) in
+      try cancellation.check()
+      try self.place(all[index])
     }
   }
 

@@ -159,19 +159,25 @@ struct Tiles {
   ///
   /// A stack along an inner axis is. Done part by part, each goes over all of the result for a few bytes of every cache line;
   /// side by side, all of a box's lines are filled while they are at hand.
-  static func interleaving(of parts: [Plan.Part], in plan: Plan) -> Int? {
+  ///
+  /// - Parameter arenaByteCount: the memory for tiles. Encoded parts are decoded whole, and are put side by side as many at a time as
+  ///   it has room for, at least two.
+  static func interleaving(of parts: [Plan.Part], in plan: Plan, arenaByteCount: Int) -> Int? {
     guard parts.count > 1, let first = parts.first else { return nil }
     let distance = parts[1].piece.destination.offset - first.piece.destination.offset
     let bits = plan.results[first.result].spec.dtype.bitWidth
     guard distance > 0, bits.isMultiple(of: 8),
       first.piece.shortestRun * bits / 8 <= longestInterleavedByteCount
     else { return nil }
+    // Parts of one leaf share its chunks, which moves decode once for all of them.
+    let isEncoded = parts.contains { !plan.operands[$0.operands[0]].isPlain }
+    if isEncoded, Set(parts.map { $0.operands[0] }).count < parts.count { return nil }
     for (index, part) in parts.enumerated() {
-      // An encoded chunk is decoded once where moves do it, and for each box that needs some of it here.
+      let operand = plan.operands[part.operands[0]]
       guard !part.isComputed, part.program == nil, part.piece.extents == first.piece.extents,
         part.piece.destination.terms == first.piece.destination.terms,
         part.piece.destination.offset == first.piece.destination.offset + index * distance,
-        plan.operands[part.operands[0]].isPlain
+        operand.isPlain || operand.isStored && part.piece.elementCount * bits / 8 <= arenaByteCount / 2
       else { return nil }
     }
     return distance
@@ -183,11 +189,14 @@ struct Tiles {
   private mutating func nextFamily(of result: Int, distance: Int) -> Tile? {
     if position == 0 {
       position = 1
-      families = [partsOfResult[result].map { Tile.Part(index: $0, piece: plan.parts[$0].piece) }]
+      families = wholeFamilies(of: result)
     }
     let bytes = plan.results[result].spec.dtype.bitWidth / 8
     while let family = families.popLast() {
       let piece = family[0].piece
+      if family.contains(where: { !isPlain($0) }) {
+        return Tile(result: result, parts: family, interleaving: distance)
+      }
       let total = piece.elementCount * family.count * bytes
       let outermost = piece.extents.firstIndex { $0 > 1 }
       guard total > familyByteCount, let outermost else {
@@ -208,6 +217,22 @@ struct Tiles {
       }
     }
     return nil
+  }
+
+  private func isPlain(_ part: Tile.Part) -> Bool {
+    plan.operands[plan.parts[part.index].operands[0]].isPlain
+  }
+
+  /// All parts of a result together; or, where chunks have to be decoded, which are then decoded once, as many whole parts as the
+  /// memory has room for.
+  private func wholeFamilies(of result: Int) -> [[Tile.Part]] {
+    let parts = partsOfResult[result].map { Tile.Part(index: $0, piece: plan.parts[$0].piece) }
+    if parts.allSatisfy(isPlain) { return [parts] }
+    let partByteCount = parts[0].piece.elementCount * plan.results[result].spec.dtype.bitWidth / 8
+    let count = Swift.max(1, 2 * scatteredByteCount / Swift.max(1, partByteCount))
+    return stride(from: 0, to: parts.count, by: count).reversed().map {
+      Array(parts[$0..<Swift.min($0 + count, parts.count)])
+    }
   }
 
   // MARK: runs

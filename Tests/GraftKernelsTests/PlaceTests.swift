@@ -200,6 +200,54 @@ func randomBytes(_ count: Int, using generator: inout SeededGenerator) -> [UInt8
     }
   }
 
+  /// Into a memory of 32 MiB and more, lines go around the caches.
+  @Test func `a small part of a large destination is placed as any other`() {
+    var generator = SeededGenerator(seed: testSeed)
+    let source = randomBytes(1 << 17, using: &generator)
+    let destinationByteCount = 32 << 20
+    let destination = UnsafeMutableRawBufferPointer.allocate(byteCount: destinationByteCount, alignment: 64)
+    destination.initializeMemory(as: UInt8.self, repeating: 7)
+    defer { destination.deallocate() }
+    let copies = [
+      // Runs of whole lines, to lines and between them; rows that become a dense and a sparse inner axis; a transposition.
+      Copy(run: 128, axes: [(1024, 128, 4096)]),
+      Copy(run: 128, destinationOffset: 16, axes: [(1024, 128, 4096)]),
+      Copy(run: 192, destinationOffset: 64, axes: [(16, 8192, 64 * 40), (32, 256, 64 * 1000)]),
+      Copy(run: 2, axes: [(32, 4096, 2), (2048, 2, 64)]),
+      Copy(run: 2, destinationOffset: 32, axes: [(16, 4096, 2), (2048, 2, 64)]),
+      Copy(run: 4, axes: [(128, 1024, 4), (256, 4, 1024)]),
+      Copy(run: 100_000, destinationOffset: 3),
+    ]
+    for copy in copies {
+      for function in [graft_place, graft_place_portable] as [Copy.Function] {
+        let axes = copy.axes.map {
+          graft_copy_axis(count: $0.count, source_stride: $0.source, destination_stride: $0.destination)
+        }
+        let result = axes.withUnsafeBufferPointer { axes in
+          var pattern = graft_copy(
+            run: copy.run, source_offset: copy.sourceOffset, destination_offset: copy.destinationOffset,
+            rank: axes.count, axes: axes.baseAddress)
+          return source.withUnsafeBytes {
+            function(&pattern, destination.baseAddress, destinationByteCount, $0.baseAddress, $0.count)
+          }
+        }
+        #expect(result == 0, "seed \(testSeed), \(copy)")
+        var faults = 0
+        copy.forEachRun { from, to in
+          for byte in 0..<copy.run {
+            if destination[to + byte] != source[from + byte] { faults += 1 }
+            destination[to + byte] = 7
+          }
+        }
+        #expect(faults == 0, "seed \(testSeed), \(copy)")
+      }
+    }
+    // What no copy was to touch is as it was.
+    #expect(destination[0] == 7)
+    #expect(
+      memcmp(destination.baseAddress, destination.baseAddress.map { $0 + 1 }, destinationByteCount - 1) == 0)
+  }
+
   @Test func `a copy in whole bytes is the same in bits`() {
     var generator = SeededGenerator(seed: testSeed)
     let source = randomBytes(600, using: &generator)

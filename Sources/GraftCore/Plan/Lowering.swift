@@ -111,7 +111,7 @@ package struct Lowering {
 package struct StoredTensor: Hashable, Sendable {
   let layout: Layout
   /// The index of the layout's codecs among the plan's encodings.
-  let encoding: Int?
+  package let encoding: Int?
   /// What is added to the layout's file indices.
   let fileOffset: Int
 

@@ -102,6 +102,11 @@ public struct Plan: Hashable, Sendable {
     package var spec: TensorSpec
     package var source: Source
 
+    /// Whether its elements are in a file.
+    package var isStored: Bool {
+      if case .stored = source { true } else { false }
+    }
+
     /// Whether its elements are as they are in a file or in memory, in no code.
     package var isPlain: Bool {
       switch source {

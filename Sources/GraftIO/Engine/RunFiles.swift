@@ -74,18 +74,25 @@ struct ResidencyView {
   private var file = -1
   private var range = ByteRange(offset: 0, count: 0)
   private var warmth = Warmth.unknown
+  /// How many reads the next query looks ahead.
+  private var readsAhead = 1
 
   /// A query costs about a microsecond, and 0.5 ms for each GiB of it that is resident.
   private static let maximumWindowByteCount = 32 << 20
   private static let minimumWindowByteCount = 256 << 10
-  private static let readsPerQuery = 16
+  private static let mostReadsAhead = 16
 
   mutating func warmth(of operation: ReadOperation, in files: RunFiles, kernel: any ReadKernel) -> Warmth {
     if operation.file == file, range.contains(operation.range) { return warmth }
     let source = files.files[operation.file]
+    // Whoever reads on is worth looking ahead for. A stack along an inner axis reads a little of each of its parts, and what lies
+    // behind that is another time's: looking far ahead took a tenth of such a load.
+    let isNear =
+      operation.file == file && operation.range.offset >= range.offset
+      && operation.range.offset <= range.end + operation.range.count
+    readsAhead = isNear ? min(2 * readsAhead, Self.mostReadsAhead) : 1
     let ahead = min(
-      max(operation.range.count * Self.readsPerQuery, Self.minimumWindowByteCount),
-      Self.maximumWindowByteCount)
+      max(operation.range.count * readsAhead, Self.minimumWindowByteCount), Self.maximumWindowByteCount)
     let count = min(max(operation.range.count, ahead), source.byteCount - operation.range.offset)
     file = operation.file
     range = ByteRange(offset: operation.range.offset, count: count)
