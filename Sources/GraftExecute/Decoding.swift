@@ -99,7 +99,8 @@ final class Decoding: Sendable {
   {
     var statistics = Statistics()
     let source = source
-    try threads.lend(to: source.isFile && job.isStreamedThroughWindow ? job : nil) { (thread) throws(GraftError) in
+    try threads.lend(to: source.isFile && job.isStreamedThroughWindow ? job : nil) {
+      (thread) throws(GraftError) in
       var stream = ChunkStream(job: job, source: source, thread: thread)
       do throws(ChunkStream.Failure) {
         try stream.run(placing: self.placing)

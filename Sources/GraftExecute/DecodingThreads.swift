@@ -58,7 +58,7 @@ final class DecodingThreads: Sendable {
   }
 
   /// Room for the window of any usual frame; more streams would not be worth an error that says that there is none.
-  private static let streamByteCount = 12 << 20
+  private static let streamByteCount = 8 << 20
 
   /// The scratch memory of each; the rest of its share is left to its decoder's window.
   var scratchByteCount: Int { Swift.min(shareByteCount / 4, 4 << 20) }
@@ -111,6 +111,8 @@ final class DecodingThreads: Sendable {
       if let job, let stream = thread.stream {
         state.stopped.append(Stopped(chunk: Chunk(job), position: stream.decoded, thread: thread))
       } else {
+        // A chunk that the metadata holds is decoded from its beginning each time.
+        thread.stream = nil
         state.idle.append(thread)
       }
     }

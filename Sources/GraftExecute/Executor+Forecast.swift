@@ -74,7 +74,8 @@ extension Executor {
       usesSlots = try report.count(portion.requests, readTuning, isResident) || usesSlots
     }
     if !plan.encodings.isEmpty {
-      let decoding = try Decoding(plan: plan, places: table, readLayout: layout, tuning: tuning, threads: threads)
+      let decoding = try Decoding(
+        plan: plan, places: table, readLayout: layout, tuning: tuning, threads: threads)
       let (small, large) = decoding.jobs()
       let requests = small.map { ReadRequest(file: $0.file, range: $0.range, target: .handler(token: 0)) }
       usesSlots = try report.count(requests, readTuning, isResident) || usesSlots

@@ -85,7 +85,8 @@ package struct Executor: Sendable {
     let readTuning = self.readTuning
     let layout = try StagingLayout(readTuning)
     let table = Places(places, of: plan)
-    let decoding = try Decoding(plan: plan, places: table, readLayout: layout, tuning: tuning, threads: threads)
+    let decoding = try Decoding(
+      plan: plan, places: table, readLayout: layout, tuning: tuning, threads: threads)
     var report = ReadReport()
     var done = Done(totalByteCount: plan.resultByteCount, progress: progress)
 

@@ -36,8 +36,9 @@ struct TileRun: Sendable {
     }
     // Results in memory whose parts take turns in it.
     for (result, parts) in Dictionary(grouping: plan.parts, by: \.result) where cuts[result] == nil {
-      if case .memory = places[result], let distance = Tiles.interleaving(
-        of: parts, in: plan, arenaByteCount: tuning.budgetByteCount / laneCount / 2)
+      if case .memory = places[result],
+        let distance = Tiles.interleaving(
+          of: parts, in: plan, arenaByteCount: tuning.budgetByteCount / laneCount / 2)
       {
         cuts[result] = .interleaved(distance)
       }
