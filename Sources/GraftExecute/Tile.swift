@@ -117,8 +117,9 @@ struct Tiles {
     return nil
   }
 
-  /// The loops along which elements lie side by side: in the result, and in what is read for it. More than one where a part is
-  /// transposed on the way: cut to single turns of one of them, it would be read element by element.
+  /// The loops along which elements lie side by side: in the result, and in what is read for it.
+  ///
+  /// More than one where a part is transposed on the way: cut to single turns of one of them, it would be read element by element.
   private func tightLoops(of part: Tile.Part) -> Set<Int> {
     let extents = part.piece.extents
     guard let inner = extents.lastIndex(where: { $0 > 1 }) else { return [] }
