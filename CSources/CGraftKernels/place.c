@@ -490,14 +490,13 @@ static void transpose_plane(const struct plane *plane, struct transposer with, s
 enum { long_run_bytes = 64 };
 
 #if defined(__x86_64__)
-// Runs of whole lines, to lines, around the caches.
+// Runs of whole lines, to lines, around the caches; a fence belongs behind the last of them.
 static void stream_plane(const struct plane *plane) {
   for (size_t o = 0; o < plane->outer_count; o++)
     for (size_t i = 0; i < plane->inner_count; i++)
       streaming_copy_out(
           plane->destination + (ptrdiff_t)o * plane->outer_destination + (ptrdiff_t)i * plane->inner_destination,
           plane->source + (ptrdiff_t)o * plane->outer_source + (ptrdiff_t)i * plane->inner_source, plane->run);
-  _mm_sfence();
 }
 
 static bool has_whole_lines(const struct plane *plane) {
@@ -564,6 +563,9 @@ static void place_simple(struct simple_copy *copy, char *destination, const char
     else
       copy_plane(&plane);
   } while (advance(copy, index, &from, &to));
+#if defined(__x86_64__)
+  if (streams) _mm_sfence();
+#endif
 }
 
 int graft_place(const struct graft_copy *copy, void *destination, size_t destination_size, const void *source,
