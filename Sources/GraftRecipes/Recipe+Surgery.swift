@@ -47,6 +47,10 @@ extension Recipe {
       names.append(source.name)
       checkpoints.append(opened)
     }
+    let configurations = Dictionary(
+      uniqueKeysWithValues: zip(names, checkpoints).compactMap { name, checkpoint in
+        checkpoint.metadata.first { Key($0.key) == Key(LoRAConfiguration.fileName) }.map { (name, $0.value) }
+      })
     do {
       return try Checkpoint.transform(checkpoints) { trees in
         var named = Dictionary(uniqueKeysWithValues: zip(names, trees))
@@ -54,7 +58,8 @@ extension Recipe {
           named[Self.startingSourceName] = try tree.selecting(selection)
         }
         return try apply(
-          to: named[Self.startingSourceName] ?? [:], sources: named, allowingLossyCasts: allowsLossyCasts)
+          to: named[Self.startingSourceName] ?? [:], sources: named, allowingLossyCasts: allowsLossyCasts,
+          adapterConfigurations: configurations)
       }
     } catch {
       guard let error = error as? GraftError else {
@@ -70,12 +75,15 @@ extension Recipe {
   ///   - tree: what the tree starts as.
   ///   - sources: the trees of the sources by their names.
   ///   - allowsLossyCasts: whether casts may lose values that do not say so themselves.
+  ///   - adapterConfigurations: the texts of `adapter_config.json` by the names of the adapters' sources.
   /// - Throws: ``GraftError`` that names the step, its line and the leaves.
   public func apply(
     to tree: Tree<LazyLeaf>, sources: [String: Tree<LazyLeaf>] = [:],
-    allowingLossyCasts allowsLossyCasts: Bool = false
+    allowingLossyCasts allowsLossyCasts: Bool = false, adapterConfigurations: [String: String] = [:]
   ) throws(GraftError) -> Tree<LazyLeaf> {
-    var work = RecipeWork(tree: tree, sources: sources, allowsLossyCasts: allowsLossyCasts)
+    var work = RecipeWork(
+      tree: tree, sources: sources, allowsLossyCasts: allowsLossyCasts,
+      adapterConfigurations: adapterConfigurations)
     for step in steps { try step.apply(to: &work) }
     try expectation?.check(work.tree)
     return work.tree

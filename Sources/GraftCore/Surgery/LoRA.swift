@@ -32,7 +32,8 @@ extension Tree where Leaf == LazyLeaf {
   ///
   /// - Parameters:
   ///   - adapter: the adapter's tree.
-  ///   - scale: what products are multiplied with; an adapter's file does not have it, but its configuration has `lora_alpha`.
+  ///   - scale: what products are multiplied with; an adapter's file does not have it, but its configuration does: see
+  ///     ``foldingLoRA(_:configuration:renaming:file:line:)``.
   ///   - rules: how the weights' paths are renamed before they are looked up, where this tree has other names than the model that
   ///     the adapter was trained for; a rule may concern nothing.
   ///   - transposed: whether weights are stored as columns × rows (`fan_in_fan_out`).
@@ -40,12 +41,34 @@ extension Tree where Leaf == LazyLeaf {
     _ adapter: Tree, scale: LoRAScale, renaming rules: [RenameRule] = [], transposed: Bool = false,
     file: StaticString = #fileID, line: UInt = #line
   ) -> Tree {
+    foldingLoRA(
+      LoRAFolding(adapter: adapter, rules: rules, isTransposed: transposed) { _ in scale }, file, line)
+  }
+
+  /// The tree with a low-rank adapter folded into its weights as the adapter's configuration says it.
+  ///
+  /// - Parameters:
+  ///   - adapter: the adapter's tree, with names as for ``foldingLoRA(_:scale:renaming:transposed:file:line:)``.
+  ///   - configuration: what products are multiplied with, and whether weights are transposed.
+  ///   - rules: how the weights' paths are renamed before they are looked up. The configuration's expressions are for the
+  ///     adapter's own names.
+  public func foldingLoRA(
+    _ adapter: Tree, configuration: LoRAConfiguration, renaming rules: [RenameRule] = [],
+    file: StaticString = #fileID, line: UInt = #line
+  ) -> Tree {
+    foldingLoRA(
+      LoRAFolding(adapter: adapter, rules: rules, isTransposed: configuration.isTransposed) {
+        configuration.scale(of: $0.map(\.string).joined(separator: "."))
+      }, file, line)
+  }
+
+  private func foldingLoRA(_ folding: LoRAFolding, _ file: StaticString, _ line: UInt) -> Tree {
+    let adapter = folding.adapter
     if kind == .fault { return self }
     if adapter.kind == .fault { return adapter }
     do throws(GraftError) {
       var table = LeafTable(self)
-      try LoRAFolding(adapter: adapter, scale: scale, rules: rules, isTransposed: transposed)
-        .fold(&table) { $0.during("foldingLoRA", file, line) }
+      try folding.fold(&table) { $0.during("foldingLoRA", file, line) }
       return try table.tree()
     } catch {
       return .fault(error.during("foldingLoRA", file, line))
@@ -56,9 +79,10 @@ extension Tree where Leaf == LazyLeaf {
 /// An adapter on its way into a tree.
 private struct LoRAFolding {
   let adapter: Tree<LazyLeaf>
-  let scale: LoRAScale
   let rules: [RenameRule]
   let isTransposed: Bool
+  /// What the product for a module is multiplied with.
+  let scale: ([Key]) -> LoRAScale
 
   /// The two factors of a weight.
   private struct Pair {
@@ -117,7 +141,7 @@ private struct LoRAFolding {
       table.replace(
         index,
         with: step.making(at: table.entries[index].path) { () throws(GraftError) in
-          let factor = scale.factor(rank: down.tensor.shape.extents.first ?? 1)
+          let factor = scale(module).factor(rank: down.tensor.shape.extents.first ?? 1)
           guard isTransposed else {
             return try weight.folding(down: down.tensor, up: up.tensor, scale: factor)
           }

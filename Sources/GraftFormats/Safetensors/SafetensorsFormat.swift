@@ -9,6 +9,8 @@ import GraftIO
 /// - without an index, every `*.safetensors` file belongs to the checkpoint, in the order of the names. Files that number
 ///   themselves (`model-00001-of-00003.safetensors`) must all be there.
 ///
+/// Beside an adapter that PEFT wrote (`adapter_model.safetensors`), its `adapter_config.json` is part of the metadata.
+///
 /// Names that begin with a dot are passed over. A file may be a symbolic link, as it is in the caches that hubs keep;
 /// an index cannot name a file of another folder.
 package enum SafetensorsFormat: CheckpointFormat {
@@ -17,6 +19,8 @@ package enum SafetensorsFormat: CheckpointFormat {
     "a .safetensors file, or a folder with *.safetensors files or a *.safetensors.index.json"
 
   private static let fileSuffix = ".safetensors"
+  /// The name that PEFT gives the tensors of an adapter.
+  private static let adapterName = "adapter_model.safetensors"
 
   package static func recognises(_ candidate: CheckpointCandidate) -> Bool {
     switch candidate.content {
@@ -47,6 +51,18 @@ package enum SafetensorsFormat: CheckpointFormat {
         found: "a request for the \(part) \(TreePath.printable(value))", remedy: "leave the \(part) out")
     }
     let naming: SafetensorsNaming = options.keepsNamesWhole ? .whole : .nested
+    var catalog = try await catalog(of: candidate, naming: naming, options: options)
+    if let configuration = try await adapterConfiguration(beside: candidate, limits: options.limits) {
+      // Not the user's metadata: what the adapter becomes a part of is none any more.
+      catalog.metadata.removeAll { Key($0.key) == Key(LoRAConfiguration.fileName) }
+      catalog.metadata.append((key: LoRAConfiguration.fileName, value: configuration))
+    }
+    return catalog
+  }
+
+  private static func catalog(
+    of candidate: CheckpointCandidate, naming: SafetensorsNaming, options: OpenOptions
+  ) async throws(GraftError) -> Catalog {
     switch candidate.content {
     case .file(let source, _):
       guard candidate.name.hasSuffix(SafetensorsIndex.nameSuffix) else {
@@ -69,6 +85,37 @@ package enum SafetensorsFormat: CheckpointFormat {
         names.map { Directory.path(of: $0, in: candidate.path) }, naming: naming, limits: options.limits)
       return try SafetensorsReader.catalog(of: files, naming: naming, limits: options.limits)
     }
+  }
+
+  /// The text of the configuration that PEFT writes beside the tensors of an adapter; nil where there is none.
+  private static func adapterConfiguration(
+    beside candidate: CheckpointCandidate, limits: Limits
+  ) async throws(GraftError) -> String? {
+    let path: String
+    switch candidate.content {
+    case .folder(let entries):
+      let names = Set(entries.lazy.filter(isVisibleFile).map(\.name))
+      guard names.contains(adapterName), names.contains(LoRAConfiguration.fileName) else { return nil }
+      path = Directory.path(of: LoRAConfiguration.fileName, in: candidate.path)
+    case .file:
+      guard candidate.name == adapterName else { return nil }
+      path = candidate.path.dropLast(adapterName.count) + LoRAConfiguration.fileName
+      let isPresent = try await BlockingThreads.shared.run { () throws(GraftError) in
+        try FileStatus.ifPresent(at: path) != nil
+      }
+      guard isPresent else { return nil }
+    }
+    let source = try await FileByteSource(opening: path)
+    guard source.byteCount <= limits.metadataByteCount else {
+      throw GraftError(
+        .limitExceeded, "the configuration of the adapter is longer than is allowed", file: path,
+        expected: "at most \(limits.metadataByteCount) bytes", found: "\(source.byteCount) bytes")
+    }
+    let bytes = try await source.read(ByteRange(offset: 0, count: source.byteCount))
+    guard let text = String(validating: bytes, as: UTF8.self) else {
+      throw GraftError(.corrupt, "the configuration of the adapter is no text in UTF-8", file: path)
+    }
+    return text
   }
 
   private static func isIndex(_ entry: DirectoryEntry) -> Bool {

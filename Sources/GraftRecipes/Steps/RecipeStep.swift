@@ -6,6 +6,8 @@ struct RecipeWork {
   let sources: [String: Tree<LazyLeaf>]
   /// Whether casts may lose values that do not say it themselves.
   let allowsLossyCasts: Bool
+  /// What the configurations of adapters say, as text by their sources' names.
+  let adapterConfigurations: [String: String]
 }
 
 /// What a step of a recipe does.

@@ -41,18 +41,18 @@ extension RecipeStep {
       let adapter = try fields.requiredText("adapter")
       let (factor, alpha) = (try fields.number("scale"), try fields.number("alpha"))
       let isRootOfRank = try fields.flag("rslora") ?? false
-      guard (factor == nil) != (alpha == nil) else {
+      guard factor == nil || alpha == nil else {
         throw fields.place.fault(
           "an adapter has a scale or an alpha", at: fields.position,
           expected: "scale, what products are multiplied with, or alpha, which is divided by their rank",
-          found: factor == nil ? "neither" : "both")
+          found: "both")
       }
       guard alpha != nil || !isRootOfRank else { throw fields.fault("rslora is for an alpha", in: "rslora") }
       let rules = try fields.renameRules("rename") ?? []
       return LoRAAction(
         adapter: adapter,
-        scale: alpha.map { isRootOfRank ? .alphaByRootOfRank($0) : .alpha($0) } ?? .factor(factor ?? 1),
-        rules: rules, isTransposed: try fields.flag("transposed") ?? false)
+        scale: alpha.map { isRootOfRank ? .alphaByRootOfRank($0) : .alpha($0) } ?? factor.map { .factor($0) },
+        rules: rules, isTransposed: try fields.flag("transposed"))
     },
     "init": Kind { (fields) throws(GraftError) in
       let path = try fields.requiredPath("path")
@@ -163,16 +163,33 @@ struct CombineAction: RecipeAction, SourceReading {
 struct LoRAAction: RecipeAction, SourceReading {
   /// The adapter's source, or its path.
   let adapter: String
-  let scale: LoRAScale
+  /// What the products are multiplied with; nil where the adapter's configuration is to say it.
+  let scale: LoRAScale?
   let rules: [RenameRule]
-  let isTransposed: Bool
+  /// Whether weights are stored the other way round; nil where the adapter's configuration may say it.
+  let isTransposed: Bool?
 
   var sourceNames: [String] { [adapter] }
 
   func apply(to work: inout RecipeWork, _ step: RecipeStep) throws(GraftError) -> Bool {
     let tree = try work.source(adapter)
     if step.isOptional, tree.leafCount == 0 { return true }
-    work.tree = work.tree.foldingLoRA(tree, scale: scale, renaming: rules, transposed: isTransposed)
+    if let scale {
+      work.tree = work.tree.foldingLoRA(
+        tree, scale: scale, renaming: rules, transposed: isTransposed ?? false)
+      return true
+    }
+    guard let text = work.adapterConfigurations[adapter] else {
+      throw GraftError(
+        .invalidArgument,
+        "the adapter \(RecipePlace.shown(adapter)) has no configuration that says its scale",
+        expected: "\(LoRAConfiguration.fileName) beside its adapter_model.safetensors", found: "none",
+        remedy: "give scale, what products are multiplied with, or alpha, which is divided by their rank")
+    }
+    var configuration = try LoRAConfiguration(
+      parsing: text, file: "\(LoRAConfiguration.fileName) beside \(adapter)")
+    if let isTransposed { configuration.isTransposed = isTransposed }
+    work.tree = work.tree.foldingLoRA(tree, configuration: configuration, renaming: rules)
     return true
   }
 }
