@@ -314,12 +314,11 @@ def test_arithmetic_is_numpy_s_with_one_rounding(driver, tmp_path, dtype):
     driver.run("arithmetic", path, tmp_path / "found")
     wide = np.float64 if dtype == "float64" else np.float32
     p, q = a.astype(wide), b.astype(wide)
-    third = wide(1 / 3)
     with np.errstate(over="ignore"):
         expected = {
             "add": p + q, "subtract": p - q, "multiply": p * q, "divide": p / q, "scale": p * wide(0.3),
-            "lerp": p * wide(1 - 0.3) + q * wide(0.3), "mean": p * wide(0.75) + q * wide(0.25),
-            "mean_of_three": p * third + q * third + p * third,
+            "lerp": p * wide(1 - 0.3) + q * wide(0.3), "mean": (p * wide(3) + q) / wide(4),
+            "mean_of_three": (p + q + p) / wide(3),
         }
         expected = {name: value.astype(numpy_dtype(dtype)) for name, value in expected.items()}
     for name, value in expected.items():

@@ -83,6 +83,8 @@ public enum Elementwise: Hashable, Sendable {
   case scale(Double)
   /// The sum of the operands, each times its weight.
   case weightedSum([Double])
+  /// The sum of the operands, each times its weight, divided by the divisor before it is rounded to the result's dtype.
+  case weightedMean([Double], divisor: Double)
   /// `a * (1 - t) + b * t` of two operands.
   case interpolate(Double)
   /// The operands, each times a weight that follows from their norms and their angle.
@@ -138,6 +140,7 @@ extension Elementwise: CustomStringConvertible {
     case .divide: "divide"
     case .scale(let factor): "scale by \(factor)"
     case .weightedSum(let weights): "sum weighted by \(weights.map { "\($0)" }.joined(separator: ", "))"
+    case .weightedMean(let weights, _): "mean weighted by \(weights.map { "\($0)" }.joined(separator: ", "))"
     case .interpolate(let position): "interpolate at \(position)"
     case .slerp(let interpolation): "slerp at \(interpolation.position)"
     case .products: "sums of products"

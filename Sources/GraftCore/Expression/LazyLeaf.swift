@@ -248,7 +248,9 @@ extension Tree where Leaf == LazyLeaf {
     }
   }
 
-  /// The mean of trees of one structure, leaf by leaf, by weights that are divided by their sum; of all alike unless given.
+  /// The mean of trees of one structure, leaf by leaf, by their weights; of all alike unless given.
+  ///
+  /// See ``LazyTensor/mean(_:weights:)``.
   public static func mean(
     _ trees: [Tree], weights: [Double]? = nil, file: StaticString = #fileID, line: UInt = #line
   ) -> Tree {

@@ -53,26 +53,39 @@ extension LazyTensor {
   /// - Throws: ``GraftError`` when there is not one weight for each tensor, or their dtypes or shapes differ.
   public static func weightedSum(_ tensors: [LazyTensor], weights: [Double]) throws(GraftError) -> LazyTensor
   {
+    try combined(tensors, weights, .weightedSum(weights))
+  }
+
+  private static func combined(
+    _ tensors: [LazyTensor], _ weights: [Double], _ operation: Elementwise
+  ) throws(GraftError) -> LazyTensor {
     guard tensors.count == weights.count, !tensors.isEmpty else {
       throw GraftError(
         .invalidArgument, "a weighted sum takes one weight for each tensor",
         expected: "\(tensors.count) weights",
         found: "\(weights.count)")
     }
-    return try elementwise(.weightedSum(weights), tensors)
+    return try elementwise(operation, tensors)
   }
 
-  /// The mean of tensors, by weights that are divided by their sum; of all alike unless given.
+  /// The mean of tensors, by their weights; of all alike unless given.
+  ///
+  /// As mergekit's `linear` does it: the sum of the tensors, each times its weight, is divided by the sum of the weights, both in
+  /// float32 (float64 for that dtype), and then rounded once.
   ///
   /// - Throws: ``GraftError`` as ``weightedSum(_:weights:)``, and when the weights add up to 0.
   public static func mean(_ tensors: [LazyTensor], weights: [Double]? = nil) throws(GraftError) -> LazyTensor
   {
     let weights = weights ?? [Double](repeating: 1, count: tensors.count)
-    let sum = weights.reduce(0, +)
+    // Weights are rounded to what is computed in, and what they add up to then is what equal tensors have been multiplied with.
+    let isWide = tensors.first.map { $0.dtype == .float64 || $0.dtype == .complex128 } ?? false
+    let sum =
+      isWide ? weights.reduce(0, +) : Double(Float(weights.reduce(0) { $0 + Double(Float($1)) }))
     guard sum != 0, sum.isFinite else {
       throw GraftError(.invalidArgument, "the weights of a mean must not add up to \(sum)")
     }
-    return try weightedSum(tensors, weights: weights.map { $0 / sum })
+    if sum == 1 { return try weightedSum(tensors, weights: weights) }
+    return try combined(tensors, weights, .weightedMean(weights, divisor: sum))
   }
 
   /// Another value for each element, as a function computes it over tiles in float32.
@@ -136,7 +149,7 @@ extension LazyTensor {
       switch operation {
       case .cast, .custom: true
       case .add, .subtract, .multiply: tensor.dtype != .bool
-      case .divide, .slerp, .products, .scale, .weightedSum, .interpolate:
+      case .divide, .slerp, .products, .scale, .weightedSum, .weightedMean, .interpolate:
         tensor.dtype.isRealFloat || tensor.dtype.isComplex
       }
     guard isAllowed else {

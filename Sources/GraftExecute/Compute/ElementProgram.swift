@@ -137,24 +137,38 @@ package struct ElementProgram: Sendable {
     case .scale(let factor): compute(.scale(factor))
     case .interpolate(let position): compute(.combine(1 - position, position))
     case .weightedSum(let weights):
-      // The sum is kept in the dtype that is computed in, and rounded to the result's with the last term.
-      let sum = ElementFormat(step.dtype.computedIn)
-      for (index, operand) in operands.enumerated() {
-        let isLast = index == operands.count - 1
-        let target = unsafe isLast ? destination : spare[0]
-        let targetFormat = isLast ? format : sum
-        if index == 0 {
-          unsafe kernels.compute(
-            .scale(weights[0]), in: sum.dtype, operand, to: target, targetFormat, count: count)
-        } else {
-          unsafe kernels.compute(
-            .accumulate(weights[index]), in: sum.dtype, KernelOperand(UnsafeRawBufferPointer(spare[0]), sum),
-            operand, to: target, targetFormat, count: count)
-        }
-      }
+      unsafe sum(operands, weights, in: step.dtype.computedIn, into: destination, format, count, spare[0])
+    case .weightedMean(let weights, let divisor):
+      let wide = ElementFormat(step.dtype.computedIn)
+      unsafe sum(operands, weights, in: wide.dtype, into: spare[0], wide, count, spare[0])
+      unsafe kernels.compute(
+        .unscale(divisor), in: wide.dtype, KernelOperand(UnsafeRawBufferPointer(spare[0]), wide),
+        to: destination, format, count: count)
     case .slerp, .products: preconditionFailure("figures are put into a program before it runs")
     case .custom(let function):
       unsafe try run(function, operands, into: destination, format, count: count, spare: spare)
+    }
+  }
+
+  /// Adds the operands, each times its weight: in the dtype that is computed in, rounded to the result's with the last term.
+  private func sum(
+    _ operands: [KernelOperand], _ weights: [Double], in dtype: DType,
+    into destination: UnsafeMutableRawBufferPointer, _ format: ElementFormat, _ count: Int,
+    _ spare: UnsafeMutableRawBufferPointer
+  ) {
+    let wide = ElementFormat(dtype)
+    for (index, operand) in operands.enumerated() {
+      let isLast = index == operands.count - 1
+      let target = unsafe isLast ? destination : spare
+      let targetFormat = isLast ? format : wide
+      if index == 0 {
+        unsafe kernels.compute(
+          .scale(weights[0]), in: dtype, operand, to: target, targetFormat, count: count)
+      } else {
+        unsafe kernels.compute(
+          .accumulate(weights[index]), in: dtype, KernelOperand(UnsafeRawBufferPointer(spare), wide), operand,
+          to: target, targetFormat, count: count)
+      }
     }
   }
 
