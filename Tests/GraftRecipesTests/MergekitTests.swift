@@ -12,7 +12,7 @@ struct MergekitCase: CustomTestStringConvertible, Sendable {
   /// Whether every bit must be mergekit's.
   var isExact: [DType]
 
-  var testDescription: String { name }
+  var testDescription: String { "\(name) by \(step)" }
 }
 
 /// mergekit computes these in float32 and rounds once, as Graft does, but PyTorch fuses the multiplication of `linear` with the addition.
@@ -33,7 +33,10 @@ private let cases: [MergekitCase] = [
     isExact: []),
   // mergekit sums norms and angle in float32, Graft sums them exactly: the weights may differ.
   MergekitCase(name: "slerp", weights: [1, 1], step: "slerp: {of: [a, b], at: 0.3}", isExact: []),
-  // As base + Σ weight × (model - base) in mergekit, with all in float32.
+  MergekitCase(
+    name: "task_arithmetic", weights: [1, 1, 1],
+    step: "task_arithmetic: {base: a, of: [b, c], weights: [0.6, 0.25]}", isExact: [.float32, .bfloat16]),
+  // The same as one sum, which has no differences to round.
   MergekitCase(
     name: "task_arithmetic", weights: [1, 1, 1], step: "sum: {of: [a, b, c], weights: [0.15, 0.6, 0.25]}",
     isExact: []),

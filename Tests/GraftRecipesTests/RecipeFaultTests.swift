@@ -37,7 +37,7 @@ private let faultyRecipes: [FaultyRecipe] = [
   ),
   FaultyRecipe(
     "an unknown step", "steps:\n  - squeese: {select: a}",
-    "There is no step 'squeese'. In step 1 at line 2, column 5, file recipe. Expected one of average, broadcast, cast, concatenate, deinterleave, drop, expand, flatten, flip, fuse, init, interleave, interpolate, keep, lora, move, nest, pad, rename, repeat, reshape, resize, rotary, scale, slerp, slice, split, squeeze, stack, sum, take, take_rows, tile, transpose, unflatten, unnest, unstack. Did you mean squeeze?"
+    "There is no step 'squeese'. In step 1 at line 2, column 5, file recipe. Expected one of average, broadcast, cast, concatenate, deinterleave, drop, expand, flatten, flip, fuse, init, interleave, interpolate, keep, lora, move, nest, pad, rename, repeat, reshape, resize, rotary, scale, slerp, slice, split, squeeze, stack, sum, take, take_rows, task_arithmetic, tile, transpose, unflatten, unnest, unstack. Did you mean squeeze?"
   ),
   FaultyRecipe(
     "two steps in one", "steps:\n- drop: a\n  keep: b",

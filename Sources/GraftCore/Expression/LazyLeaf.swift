@@ -380,15 +380,23 @@ extension Tree where Leaf == LazyLeaf {
     _ operation: String, _ trees: [Tree], _ file: StaticString, _ line: UInt,
     _ body: ([LazyTensor]) throws(GraftError) -> LazyTensor
   ) -> Tree {
+    combining(operation, trees, file, line) { (tensors, _) throws(GraftError) in try body(tensors) }
+  }
+
+  /// The same, where the path matters: that in its checkpoint where the first tree comes from one.
+  static func combining(
+    _ operation: String, _ trees: [Tree], _ file: StaticString, _ line: UInt,
+    _ body: ([LazyTensor], TreePath) throws(GraftError) -> LazyTensor
+  ) -> Tree {
     guard let first = trees.first else {
-      return making(operation, file, line) { () throws(GraftError) in .tensor(try body([])) }
+      return making(operation, file, line) { () throws(GraftError) in .tensor(try body([], .root)) }
     }
     // A fault of an operand is the one to report, whatever it would be combined with.
     if let fault = trees.lazy.compactMap(\.fault).first { return .fault(fault) }
     let place = trees.lazy.compactMap(\.origin).first
     return combine(trees, at: place ?? .root) { (tensors, path) -> Tree in
       making(operation, file, line, at: place == nil ? nil : path) { () throws(GraftError) in
-        .tensor(try body(tensors))
+        .tensor(try body(tensors, path))
       }
     } mismatch: { tree, index, path in
       .fault(

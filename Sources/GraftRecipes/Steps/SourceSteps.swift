@@ -23,6 +23,27 @@ extension RecipeStep {
       try fields.check(weights, count)
       return { Tree.weightedSum($0, weights: weights) }
     },
+    "task_arithmetic": Kind { (fields) throws(GraftError) in
+      let base = try fields.requiredText("base")
+      return try combining(fields: &fields, after: [base]) { (fields, count) throws(GraftError) in
+        let weights = try fields.numbers("weights") ?? [Double](repeating: 1, count: count)
+        try fields.check(weights, count)
+        let scale = try fields.number("scale", default: 1)
+        let (density, seed) = (try fields.number("density"), try fields.integer("seed"))
+        guard (density == nil) == (seed == nil) else {
+          throw fields.missing(density == nil ? "density" : "seed")
+        }
+        if let density, !(density > 0 && density <= 1) {
+          throw fields.fault("a density is above 0 and at most 1", in: "density", found: "\(density)")
+        }
+        if let seed, seed < 0 { throw fields.fault("a seed is not negative", in: "seed", found: "\(seed)") }
+        let dropping = density.map { RandomDropping(keeping: $0, seed: UInt64(seed ?? 0)) }
+        return {
+          Tree.taskArithmetic(
+            base: $0[0], Array($0.dropFirst()), weights: weights, scale: scale, dropping: dropping)
+        }
+      }
+    },
     "interpolate": combining { (fields, count) throws(GraftError) in
       guard count == 2 else {
         throw fields.fault("an interpolation is of two sources", in: "of", found: "\(count)")
@@ -77,17 +98,23 @@ extension RecipeStep {
       @escaping @Sendable (inout RecipeFields, Int) throws(GraftError) ->
       @Sendable ([Tree<LazyLeaf>]) -> Tree<LazyLeaf>
   ) -> Kind {
-    Kind { (fields) throws(GraftError) in
-      guard let sources = try fields.texts("of") else { throw fields.missing("of") }
-      guard !sources.isEmpty else { throw fields.fault("of names no source", in: "of") }
-      let mapping =
-        fields.has("select")
-        ? try fields.mapping(allowsIndex: false, requiresTarget: false) : try fields.everything()
-      let combine = try read(&fields, sources.count)
-      return CombineAction(
-        sources: sources, mapping: mapping, isReplacing: try fields.flag("replace") ?? false, combine: combine
-      )
-    }
+    Kind { (fields) throws(GraftError) in try combining(fields: &fields, after: [], read) }
+  }
+
+  /// What makes leaves of the same leaves of several sources: some that are named by themselves, and those of a list.
+  private static func combining(
+    fields: inout RecipeFields, after first: [String],
+    _ read: (inout RecipeFields, Int) throws(GraftError) -> @Sendable ([Tree<LazyLeaf>]) -> Tree<LazyLeaf>
+  ) throws(GraftError) -> CombineAction {
+    guard let sources = try fields.texts("of") else { throw fields.missing("of") }
+    guard !sources.isEmpty else { throw fields.fault("of names no source", in: "of") }
+    let mapping =
+      fields.has("select")
+      ? try fields.mapping(allowsIndex: false, requiresTarget: false) : try fields.everything()
+    let combine = try read(&fields, sources.count)
+    return CombineAction(
+      sources: first + sources, mapping: mapping, isReplacing: try fields.flag("replace") ?? false,
+      combine: combine)
   }
 }
 
