@@ -46,6 +46,10 @@ int graft_system_allocate(int descriptor, int64_t offset, int64_t count) {
     return fallocate(descriptor, 0, offset, count) == 0 ? 0 : -errno;
 }
 
+int graft_system_start_flush(int descriptor, int64_t offset, int64_t count) {
+    return sync_file_range(descriptor, offset, count, SYNC_FILE_RANGE_WRITE) == 0 ? 0 : -errno;
+}
+
 int graft_system_open_direct(int descriptor) {
     // Through /proc, so that it is the same file even if its name has been given to another since.
     char path[40];

@@ -27,6 +27,10 @@ int graft_system_rename(const char *from, const char *to, enum graft_system_rena
 // 0, or a negated errno: -ENOSPC when it does not fit, -EOPNOTSUPP where the file system cannot.
 int graft_system_allocate(int descriptor, int64_t offset, int64_t count);
 
+// Asks for a range of a file to be brought to the disk, and does not wait for it; what was written stays to be flushed.
+// 0, or a negated errno: -ESPIPE, -EINVAL where the file system cannot.
+int graft_system_start_flush(int descriptor, int64_t offset, int64_t count);
+
 // Opens the same file anew for reading around the page cache.
 // A descriptor that the caller owns, or a negated errno: -EINVAL where the file system has no direct I/O.
 int graft_system_open_direct(int descriptor);

@@ -52,4 +52,17 @@ enum OCDBTEnvelope {
     default: throw OCDBTFailure(.compression(compression), at: 13)
     }
   }
+
+  /// A body that is not compressed, with its envelope.
+  static func sealed(_ body: [UInt8], magic: UInt32) -> [UInt8] {
+    var envelope = OCDBTByteWriter()
+    envelope.fixed(littleEndian: magic.byteSwapped)
+    // Magic, length, version, compression, body and checksum.
+    envelope.fixed(littleEndian: UInt64(4 + 8 + 1 + 1 + body.count + 4))
+    envelope.varint(0)
+    envelope.varint(0)
+    envelope.raw(body)
+    envelope.fixed(littleEndian: CRC32C.checksum(unsafe envelope.bytes.span.bytes))
+    return envelope.bytes
+  }
 }

@@ -6,6 +6,14 @@ package struct OCDBTFile: Hashable, Sendable {
   package var base: String
   /// The whole path, relative to the database.
   package var path: String
+
+  /// A file of this path, relative to the database; nodes in it name files relative to the database too.
+  package init(path: String) { self.init(base: "", path: path) }
+
+  init(base: String, path: String) {
+    self.base = base
+    self.path = path
+  }
 }
 
 /// Bytes of a data file: a node, or a value.
@@ -14,6 +22,11 @@ package struct OCDBTReference: Hashable, Sendable {
   package var file: OCDBTFile
   /// The bytes.
   package var range: ByteRange
+
+  package init(file: OCDBTFile, range: ByteRange) {
+    self.file = file
+    self.range = range
+  }
 }
 
 /// The files that a manifest or node refers to by index.

@@ -16,6 +16,11 @@ package struct OCDBTReader: Sendable {
     package var key: [UInt8]
     /// The value.
     package var value: OCDBTValue
+
+    package init(key: [UInt8], value: OCDBTValue) {
+      self.key = key
+      self.value = value
+    }
   }
 
   /// How many groups of nodes are read and parsed at once.
