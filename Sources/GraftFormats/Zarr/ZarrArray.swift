@@ -32,6 +32,14 @@ package struct ZarrArray: Hashable, Sendable {
     package var hasPrefix: Bool
     /// `.` or `/`.
     package var separator: UInt8
+
+    /// The key of what is at this place of the grid, below the array's own name.
+    package func key(at index: [Int]) -> String {
+      var parts = index.map(String.init)
+      if hasPrefix { parts.insert("c", at: 0) }
+      if parts.isEmpty { parts = ["0"] }
+      return parts.joined(separator: String(Unicode.Scalar(separator)))
+    }
   }
 
   /// The bytes of one element as chunks hold it.
@@ -73,13 +81,7 @@ extension ZarrArray {
 
 extension ZarrArray {
   /// The key of what is at this place of the grid, below the array's own name.
-  package func key(at index: [Int]) -> String {
-    let separator = String(Unicode.Scalar(keys.separator))
-    var parts = index.map(String.init)
-    if keys.hasPrefix { parts.insert("c", at: 0) }
-    if parts.isEmpty { parts = ["0"] }
-    return parts.joined(separator: separator)
-  }
+  package func key(at index: [Int]) -> String { keys.key(at: index) }
 
   /// The row-major number in the grid of what a key is for; nil for a key of something else.
   package func index(ofKey key: some Collection<UInt8>) -> Int? {
