@@ -119,6 +119,10 @@ let package = Package(
     .executableTarget(
       name: "graft-surgery-driver", dependencies: ["Graft"], path: "Tests/Interop/SurgeryDriver",
       swiftSettings: testSettings),
+    // Writes what the interoperability tests have Orbax load.
+    .executableTarget(
+      name: "graft-writing-driver", dependencies: ["GraftFormats", "GraftCore", "GraftTestSupport"],
+      path: "Tests/Interop/WritingDriver", swiftSettings: testSettings),
     // What they encode with Graft and decode with other software.
     .executableTarget(
       name: "graft-encoding-driver", dependencies: ["GraftCodec", "GraftFormats", "GraftCore"],

@@ -24,6 +24,8 @@ package struct OrbaxTreeMetadata: Sendable {
   ///
   /// Tuples and named tuples are lists and dictionaries, unless the checkpoint has rich types.
   package var tree: Tree<Value>
+  /// The names of the arrays that were numbers or truths of Python's when they were saved.
+  package var scalarNames: Set<Key> = []
   /// Whether the arrays are in an OCDBT database; nil where the file does not say.
   package var usesOCDBT: Bool?
   /// Whether the arrays are of Zarr's version 3.
@@ -70,6 +72,9 @@ package struct OrbaxTreeMetadata: Sendable {
         )
       }
       try branch.add(value, at: keys[...], path: path, file: file)
+      if case .array(let name) = value, member.value["value_metadata"]?["value_type"]?.text == "scalar" {
+        scalarNames.insert(Key(name))
+      }
     }
     tree = try branch.tree(at: .root, file: file)
     if let text = root["value_metadata_tree"]?.text {

@@ -59,13 +59,13 @@ struct OrbaxTreeReader {
     catalog.hasShards = leaves.contains { leaf in
       if case .tensor(_, let layout, _) = leaf { layout.shards != nil } else { false }
     }
-    catalog.leafMetadata = try await leafMetadata(of: arrays)
+    catalog.leafMetadata = try await leafMetadata(of: arrays, scalarNames: saved.scalarNames)
     return catalog
   }
 
-  private static let stringsName = "_strings.json"
-  private static let shardingName = "_sharding"
-  private static let arrayMetadataName = "array_metadatas"
+  static let stringsName = "_strings.json"
+  static let shardingName = "_sharding"
+  static let arrayMetadataName = "array_metadatas"
 
   private func json(_ name: String, _ subject: String) async throws(GraftError) -> JSONValue? {
     guard let bytes = try await folder.metadata(at: name, limits: limits) else { return nil }
@@ -83,11 +83,16 @@ struct OrbaxTreeReader {
     return strings
   }
 
-  /// The shardings with which arrays were saved, and which arrays are keys of random number generators.
+  /// The shardings with which arrays were saved, which arrays are keys of random number generators, and which were scalars.
   private func leafMetadata(
-    of arrays: [(path: TreePath, name: String)]
+    of arrays: [(path: TreePath, name: String)], scalarNames: Set<Key>
   ) async throws(GraftError) -> [TreePath: [String: String]] {
     var result: [TreePath: [String: String]] = [:]
+    if !scalarNames.isEmpty {
+      for array in arrays where scalarNames.contains(Key(array.name)) {
+        result[array.path] = ["value_type": "scalar"]
+      }
+    }
     if let members = try await json(Self.shardingName, "the file of shardings")?.members {
       var shardings: [Key: String] = [:]
       for member in members { shardings[Key(member.key)] = member.value.text }

@@ -89,6 +89,12 @@ package final class WritableFile: Sendable {
     if let failure { throw failure }
   }
 
+  /// Asks for bytes to be brought to the disk, so that less is left for ``flush()`` to wait for; says nothing about success.
+  package func startFlushing(_ range: ByteRange) {
+    // A courtesy: a file system that cannot leaves everything to the flush, which also reports what failed.
+    if !range.isEmpty { _ = graft_system_start_flush(rawDescriptor, Int64(range.offset), Int64(range.count)) }
+  }
+
   /// Brings all that was written to the disk; blocks the calling thread.
   package func flush() throws(GraftError) {
     let rawValue = rawDescriptor

@@ -1,0 +1,325 @@
+package import GraftCodec
+package import GraftCore
+
+/// What an Orbax checkpoint that is to be written consists of, before anything is made: its arrays with their chunks, and its
+/// files of metadata.
+///
+/// ```text
+/// NAME/
+///   orbax.checkpoint             empty: the folder is a checkpoint of version 1
+///   _CHECKPOINT_METADATA         handlers, times, custom metadata
+///   commit_success.txt           written last
+///   state/                       the saved tree; in version 0 all of it is in NAME itself
+///     _METADATA                  every leaf's keys and kind, empty nodes too
+///     _strings.json              the leaves that are strings, if any
+///     _sharding                  the shardings of leaves that are said to be jax.Arrays, if any,
+///     array_metadatas/process_0  and of which generator the keys are that some of them hold
+///     manifest.ocdbt, d/         the arrays in a database, or one folder for each array
+/// ```
+package struct OrbaxPlan: Sendable {
+  /// How the checkpoint is to be written.
+  package struct Options: Sendable {
+    /// The layout of the folder.
+    package enum Version: Int, Hashable, Sendable {
+      /// The saved tree's files in the checkpoint's own folder.
+      case version0 = 0
+      /// The saved tree in a folder of its own.
+      case version1 = 1
+    }
+
+    /// The layout of the folder.
+    package var version = Version.version1
+    /// The version of the arrays' metadata; nil for what Orbax writes in this layout: 2 in version 0, 3 in version 1.
+    package var zarrVersion: ZarrVersion?
+    /// Whether the arrays are put into an OCDBT database, rather than each chunk into a file of its own.
+    package var usesDatabase = true
+    /// How chunks are compressed.
+    package var compression = Compression.zstd()
+    /// Whether each chunk has a checksum, which version 2 of Zarr does not know.
+    package var hasChecksums = true
+    /// How arrays are cut into chunks.
+    package var chunks = ChunkShapeChoice()
+    /// The bytes from which on a data file is followed by another.
+    package var dataFileByteCount = 2 << 30
+    /// What users are told about the checkpoint beside its tree.
+    package var customMetadata: [JSONValue.Member] = []
+    /// Whether a checkpoint at the path is replaced.
+    package var isOverwriting = false
+    /// The limits that the checkpoint must keep to be read again.
+    package var limits = Limits()
+
+    /// Version 1 with Zarr 3 in a database, zstd and checksums.
+    package init() {}
+  }
+
+  /// What Orbax takes an array for when no target says otherwise.
+  package enum ArrayKind: Hashable, Sendable {
+    /// A NumPy array, which needs no device and keeps its dtype.
+    case numpy
+    /// Python's `int`, `float` or `bool`; an array of rank 0 that was one when the source was saved.
+    case scalar
+    /// A `jax.Array` on the devices that the sharding names, as `_sharding` has it; on others Orbax does not load it.
+    ///
+    /// One that holds keys of a random number generator is typed by the generator's name.
+    case jax(sharding: String, randomKey: String? = nil)
+
+    /// What a checkpoint that was read says of a leaf, in ``Catalog/leafMetadata``.
+    package init(leafMetadata: [String: String]) {
+      if let sharding = leafMetadata["sharding"] {
+        self = .jax(sharding: sharding, randomKey: leafMetadata["random_key_impl"])
+      } else {
+        self = leafMetadata["value_type"] == "scalar" ? .scalar : .numpy
+      }
+    }
+  }
+
+  /// A leaf of the tree that is to be written.
+  package enum Leaf: Hashable, Sendable {
+    /// A tensor, which ``OrbaxWriter`` is given chunk by chunk.
+    case tensor(TensorSpec, ArrayKind = .numpy)
+    /// Text, which the plan writes.
+    case string(String)
+  }
+
+  /// An array of the checkpoint.
+  package struct PlannedArray: Sendable {
+    /// Where it stands in the tree.
+    package let path: TreePath
+    /// The dtype and shape.
+    package let spec: TensorSpec
+    /// The name under which it is stored.
+    package let name: String
+    /// The extent of a chunk along each axis.
+    package let chunkShape: Shape
+    /// The number of chunks along each axis.
+    package let grid: [Int]
+    /// The number of chunks; 0 for a tensor without elements.
+    package let chunkCount: Int
+    /// How many chunks the arrays before this one have.
+    package let firstChunk: Int
+    /// The bytes of a chunk as the writer is given it: elements of less than a byte are packed.
+    package let chunkByteCount: Int
+    /// How chunks are encoded; elements of less than a byte have a byte each by then.
+    package let encoding: ChunkEncoding
+  }
+
+  /// How the checkpoint is to be written.
+  package let options: Options
+  /// The arrays, in the order of the tree; their indices are those of ``OrbaxWriter``'s leaves.
+  package let arrays: [PlannedArray]
+  /// The number of chunks of all arrays.
+  package let chunkCount: Int
+  /// The version of the arrays' metadata.
+  package let zarrVersion: ZarrVersion
+  /// The files of the saved tree beside its arrays: names and bytes.
+  let treeFiles: [(name: String, bytes: [UInt8])]
+
+  /// The name of the folder of the saved tree in version 1.
+  package static let checkpointable = "state"
+
+  /// The folder of the saved tree in the checkpoint, with a slash at its end where it has a name.
+  var treePrefix: String { options.version == .version1 ? Self.checkpointable + "/" : "" }
+
+  /// Decides how a tree is written.
+  ///
+  /// - Throws: `collision` for names that Orbax cannot tell apart; `unsupported` for what it cannot load; `limitExceeded`;
+  ///   `invalidArgument`.
+  package init(_ tree: Tree<Leaf>, options: Options = Options()) throws(GraftError) {
+    try tree.validate()
+    self.options = options
+    let zarrVersion = options.zarrVersion ?? (options.version == .version1 ? .version3 : .version2)
+    self.zarrVersion = zarrVersion
+
+    var names = OrbaxNames(inFolders: !options.usesDatabase)
+    var arrays: [PlannedArray] = []
+    var chunkCount = 0
+    var shardings: [JSONValue.Member] = []
+    var onDevices: [JSONValue] = []
+    var strings: [JSONValue.Member] = []
+    try tree.forEachLeaf { path, leaf throws(GraftError) in
+      let name = try names.add(path, isArray: leaf.spec != nil)
+      switch leaf {
+      case .string(let text): strings.append(JSONValue.Member(name, .string(text)))
+      case .tensor(let spec, let kind):
+        do throws(GraftError) {
+          let array = try Self.array(path, spec, name, firstChunk: chunkCount, zarrVersion, options)
+          chunkCount += array.chunkCount
+          arrays.append(array)
+          if case .jax(let sharding, let randomKey) = kind {
+            shardings.append(
+              JSONValue.Member(OrbaxTreeReader.base64([UInt8](name.utf8)), .string(sharding)))
+            onDevices.append(array.deviceMetadata(randomKey: randomKey))
+          }
+        } catch {
+          throw error.adding(path)
+        }
+      }
+    }
+    try names.check()
+    self.arrays = arrays
+    self.chunkCount = chunkCount
+
+    var files = [
+      (
+        name: OrbaxTreeMetadata.fileName,
+        bytes: OrbaxTreeMetadata.encoded(
+          tree, usesOCDBT: options.usesDatabase, usesZarr3: zarrVersion == .version3)
+      )
+    ]
+    if !strings.isEmpty { files.append((OrbaxTreeReader.stringsName, JSONValue.object(strings).encoded())) }
+    if !shardings.isEmpty {
+      files.append((OrbaxTreeReader.shardingName, JSONValue.object(shardings).encoded()))
+      let root: JSONValue = ["array_metadatas": .array(onDevices)]
+      files.append((OrbaxTreeReader.arrayMetadataName + "/process_0", root.encoded()))
+    }
+    treeFiles = files
+  }
+
+  private static func array(
+    _ path: TreePath, _ spec: TensorSpec, _ name: String, firstChunk: Int, _ version: ZarrVersion,
+    _ options: Options
+  ) throws(GraftError) -> PlannedArray {
+    _ = try version.dtypeName(of: spec.dtype)
+    let shape = options.chunks.chunkShape(of: spec)
+    let grid = ZarrArray.grid(spec.shape, shape)
+    // Padded to whole chunks, an array may be larger than the numbers that count its bytes.
+    guard let count = Shape(grid).checkedElementCount, count <= options.limits.chunkCount - firstChunk else {
+      throw GraftError(
+        .limitExceeded, "the checkpoint would have too many chunks",
+        expected: "at most \(options.limits.chunkCount)",
+        remedy: "choose larger chunks, or raise Limits.chunkCount where it is written and read")
+    }
+    let elementByteCount = max(1, spec.dtype.bitWidth / 8)
+    guard let elements = shape.checkedElementCount,
+      let byteCount = spec.dtype.byteCount(elementCount: elements),
+      !byteCount.multipliedReportingOverflow(by: max(1, count)).overflow,
+      !elements.multipliedReportingOverflow(by: max(1, count)).overflow
+    else {
+      throw GraftError(.limitExceeded, "the tensor is too large", found: "\(spec)")
+    }
+    let encoding: ChunkEncoding
+    do throws(CodecFailure) {
+      encoding = try ChunkEncoding(
+        options.compression, hasChecksum: options.hasChecksums && version == .version3,
+        elementByteCount: elementByteCount)
+    } catch {
+      throw error.graftError()
+    }
+    return PlannedArray(
+      path: path, spec: spec, name: name, chunkShape: shape, grid: grid, chunkCount: count,
+      firstChunk: firstChunk, chunkByteCount: byteCount, encoding: encoding)
+  }
+}
+
+extension OrbaxPlan.Leaf {
+  /// The tensor's spec, nil for a string.
+  package var spec: TensorSpec? {
+    if case .tensor(let spec, _) = self { spec } else { nil }
+  }
+}
+
+extension OrbaxPlan.PlannedArray {
+  /// The key of a chunk below the array's name, by its row-major number in the grid.
+  func chunkKey(_ number: Int, _ version: ZarrVersion) -> String {
+    var rest = number
+    var index = grid
+    for axis in grid.indices.reversed() {
+      index[axis] = rest % grid[axis]
+      rest /= grid[axis]
+    }
+    return version.keys.key(at: index)
+  }
+
+  /// Whether a chunk is given to the writer with several elements in a byte.
+  var isPacked: Bool { spec.dtype.isPacked }
+
+  /// The bytes of a chunk before it is encoded.
+  var decodedByteCount: Int { chunkShape.elementCount * encoding.elementByteCount }
+
+  /// What `array_metadatas` has of a `jax.Array`.
+  fileprivate func deviceMetadata(randomKey: String?) -> JSONValue {
+    func list(_ shape: Shape) -> JSONValue { .array(shape.map { JSONValue.integer($0) }) }
+    let extra: JSONValue = randomKey.map { ["random_key_impl": .string($0)] } ?? nil
+    return [
+      "array_metadata": [
+        "param_name": .string(name), "write_shape": list(spec.shape), "chunk_shape": list(chunkShape),
+        "ext_metadata": extra,
+      ]
+    ]
+  }
+
+  /// What the keys of the array begin with; a tree that is one leaf has them at the root.
+  var keyPrefix: String { name.isEmpty ? "" : name + "/" }
+}
+
+/// The names under which leaves are stored: their keys joined with dots.
+private struct OrbaxNames {
+  private let inFolders: Bool
+  private var paths: [Key: TreePath] = [:]
+  private var arrays: [Key] = []
+
+  init(inFolders: Bool) { self.inFolders = inFolders }
+
+  mutating func add(_ path: TreePath, isArray: Bool) throws(GraftError) -> String {
+    let name = path.keys.map(\.string).joined(separator: ".")
+    let key = Key(name)
+    if let other = paths.updateValue(path, forKey: key) {
+      throw GraftError(
+        .collision,
+        "two leaves would be stored under the one name \(TreePath.printable(name)): \(other) and \(path)",
+        leaf: path, remedy: "Orbax joins keys with dots: rename one of the two")
+    }
+    guard isArray else { return name }
+    // With room for the longest key of a chunk, which has a number of up to 20 bytes for each of 64 axes.
+    guard name.utf8.count <= OCDBTBuilder.keyByteCountLimit - 2_048 else {
+      throw GraftError(
+        .limitExceeded, "the leaf's name is too long", leaf: path,
+        expected: "at most \(OCDBTBuilder.keyByteCountLimit - 2_048) bytes of keys joined with dots",
+        found: "\(name.utf8.count)", remedy: "choose shorter keys")
+    }
+    if inFolders { try checkFolder(name, path) }
+    arrays.append(key)
+    return name
+  }
+
+  private func checkFolder(_ name: String, _ path: TreePath) throws(GraftError) {
+    let parts = name.utf8.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false)
+    let isName = parts.allSatisfy { part in
+      !part.isEmpty && part.count <= 255 && !part.contains(0) && !part.elementsEqual(".".utf8)
+        && !part.elementsEqual("..".utf8)
+    }
+    guard isName else {
+      throw GraftError(
+        .unsupported, "the leaf's name cannot be the name of a folder", leaf: path,
+        found: name.isEmpty ? "a name without characters" : TreePath.printable(name),
+        remedy: "rename it, or write the arrays into a database")
+    }
+    let reserved = [
+      OrbaxTreeMetadata.fileName, OrbaxTreeReader.stringsName, OrbaxTreeReader.shardingName,
+      OrbaxTreeReader.arrayMetadataName, OrbaxFormat.indicator, OrbaxFormat.checkpointMetadata,
+      OrbaxFormat.commitMarker, OCDBTManifest.fileName,
+    ]
+    if let taken = reserved.first(where: { parts[0].elementsEqual($0.utf8) }) {
+      throw GraftError(
+        .collision, "the leaf would have the name of a file of Orbax's own, \(taken)", leaf: path,
+        remedy: "rename it, or write the arrays into a database")
+    }
+  }
+
+  /// Checks that no array's folder is in another's.
+  func check() throws(GraftError) {
+    guard inFolders else { return }
+    let names = Set(arrays)
+    for name in arrays where name.string.utf8.contains(UInt8(ascii: "/")) {
+      var above = ""
+      for part in name.string.split(separator: "/", omittingEmptySubsequences: false).dropLast() {
+        above += above.isEmpty ? String(part) : "/" + part
+        guard names.contains(Key(above)) else { continue }
+        throw GraftError(
+          .collision,
+          "the folder of one array would be in the folder of another, \(TreePath.printable(above))",
+          leaf: paths[name], remedy: "rename one of the two, or write the arrays into a database")
+      }
+    }
+  }
+}
