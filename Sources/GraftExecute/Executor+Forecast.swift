@@ -13,9 +13,14 @@ extension Executor {
   /// - Parameters:
   ///   - isResident: whether the files are in the page cache, where near neighbours are read apart rather than together.
   ///   - isWriting: whether the results go to a checkpoint that is written, rather than to memory.
+  ///   - chunkElementCounts: for each result, how many elements make a chunk of that checkpoint, where it has chunks; none
+  ///     where no result has.
   /// - Throws: ``GraftError`` of code `invalidArgument` for settings that leave no room to read anything.
-  package func forecast(isResident: Bool = false, isWriting: Bool = false) throws(GraftError) -> ReadReport {
-    try forecast(into: isWriting ? writtenPlaces : untouchedPlaces, isResident: isResident)
+  package func forecast(
+    isResident: Bool = false, isWriting: Bool = false, chunkElementCounts: [Int?] = []
+  ) throws(GraftError) -> ReadReport {
+    try forecast(
+      into: isWriting ? writtenPlaces(chunkElementCounts) : untouchedPlaces, isResident: isResident)
   }
 
   /// What ``run(into:progress:)`` would read for these places, of which none is touched.
@@ -52,8 +57,8 @@ extension Executor {
     }
   }
 
-  private var writtenPlaces: [Place] {
-    let writer = NoWriter()
+  private func writtenPlaces(_ chunkElementCounts: [Int?]) -> [Place] {
+    let writer = NoWriter(chunkElementCounts: chunkElementCounts)
     return plan.results.indices.map { .writer(writer, leaf: $0) }
   }
 
@@ -100,7 +105,13 @@ extension Executor {
 
 /// Stands where a writer would: a forecast writes nothing.
 private struct NoWriter: CheckpointWriter {
+  let chunkElementCounts: [Int?]
+
   var preferredChunkByteCount: Int { 1 << 20 }
+  var storedByteCount: Int { 0 }
+  func chunkElementCount(ofLeaf leaf: Int) -> Int? {
+    chunkElementCounts.isEmpty ? nil : chunkElementCounts[leaf]
+  }
 
   func write(_ bytes: UnsafeRawBufferPointer, leaf: Int, byteOffset: Int) throws(GraftError) {
     preconditionFailure("a forecast writes nothing")

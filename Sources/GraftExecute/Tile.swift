@@ -18,6 +18,10 @@ struct Tile: Sendable {
   /// The elements of the result that the tile is, if it is put together in memory and then written; nil where
   /// its parts go to the result's own memory.
   var range: Range<Int>?
+  /// Where in the result, as a writer counts its bytes, the tile begins.
+  var byteOffset = 0
+  /// The index of the plan's move that the whole result is, of which the tile is a part; nil for a tile of parts.
+  var move: Int?
   /// Whether nothing is computed of the parts: their elements take turns in the result, at this distance.
   var interleaving: Int?
 }
@@ -30,12 +34,24 @@ struct Tiles {
     case computedParts
     /// Everything, in runs of consecutive elements.
     case runs
+    /// Everything, in runs of whole chunks of so many elements, each of which begins at a whole byte.
+    case chunks(elementCount: Int)
     /// Everything, in boxes of all parts, whose elements are this far apart in the result.
     case interleaved(Int)
+
+    /// Whether tiles are put together in memory, and then written.
+    var isWritten: Bool {
+      switch self {
+      case .runs, .chunks: true
+      case .computedParts, .interleaved: false
+      }
+    }
   }
 
   private let plan: Plan
   private let partsOfResult: [[Int]]
+  /// For a result that is a single move and has no parts, that move.
+  private let moveOfResult: [Int: Int]
   private let cuts: [(result: Int, cut: Cut)]
   private let byteCount: Int
   private let familyByteCount: Int
@@ -48,6 +64,10 @@ struct Tiles {
   private var families: [[Tile.Part]] = []
   /// The first element of the current result that no tile has yet.
   private var position = 0
+  /// The bits that an element of the current result takes, with what it is computed of.
+  private var bitsPerElement = 0
+  /// Whether elements of the current result are read in another order than they have in it.
+  private var isScattered = false
 
   /// Tiles that take at most so many bytes of memory each, unless a few elements take more.
   ///
@@ -67,6 +87,16 @@ struct Tiles {
     var partsOfResult = [[Int]](repeating: [], count: plan.results.count)
     for (index, part) in plan.parts.enumerated() { partsOfResult[part.result].append(index) }
     self.partsOfResult = partsOfResult
+    let chunked = Set(
+      cuts.lazy.filter { if case .chunks = $0.cut { partsOfResult[$0.result].isEmpty } else { false } }
+        .map(\.result))
+    var moveOfResult: [Int: Int] = [:]
+    if !chunked.isEmpty {
+      for (index, move) in plan.moves.enumerated() where chunked.contains(move.result) {
+        moveOfResult[move.result] = index
+      }
+    }
+    self.moveOfResult = moveOfResult
   }
 
   /// The next tile, nil when there is none any more.
@@ -77,6 +107,7 @@ struct Tiles {
         switch cut {
         case .computedParts: nextBox(of: result)
         case .runs: try nextRun(of: result)
+        case .chunks(let elementCount): try nextChunks(of: result, elementCount: elementCount)
         case .interleaved(let distance): nextFamily(of: result, distance: distance)
         }
       if let tile { return tile }
@@ -239,22 +270,55 @@ struct Tiles {
   // MARK: runs
 
   private mutating func nextRun(of result: Int) throws(GraftError) -> Tile? {
-    let spec = plan.results[result].spec
-    guard position < spec.elementCount else { return nil }
-    let indices = partsOfResult[result]
-    let bits = indices.reduce(spec.dtype.bitWidth) {
-      Swift.max($0, Self.bitsPerElement(of: plan.parts[$1], in: plan))
-    }
-    let isScattered = indices.contains {
-      tightLoops(of: Tile.Part(index: $0, piece: plan.parts[$0].piece)).count > 1
+    let bits = bitsOfElement(of: result)
+    if position == 0 {
+      isScattered = partsOfResult[result].contains {
+        tightLoops(of: Tile.Part(index: $0, piece: plan.parts[$0].piece)).count > 1
+      }
     }
     let limit = isScattered ? scatteredByteCount : byteCount
     // A whole number of bytes, whatever the width.
-    let count = Swift.max(64, limit * 8 / bits / 64 * 64)
-    let range = position..<Swift.min(position + count, spec.elementCount)
+    return try nextTile(of: result, elementCount: Swift.max(64, limit * 8 / bits / 64 * 64))
+  }
+
+  private mutating func nextChunks(of result: Int, elementCount: Int) throws(GraftError) -> Tile? {
+    let chunkBits = elementCount * plan.results[result].spec.dtype.bitWidth
+    // A tile is written by one thread, so several large chunks would keep the others waiting.
+    let tileByteCount = Swift.min(byteCount, TileRun.tileByteCount)
+    let fitting = tileByteCount * 8 / Swift.max(1, elementCount * bitsOfElement(of: result))
+    // A chunk that ends within a byte is followed by bits that belong to nothing.
+    let count = chunkBits.isMultiple(of: 8) ? Swift.max(1, fitting) : 1
+    let chunk = position / elementCount
+    guard var tile = try nextTile(of: result, elementCount: count * elementCount) else { return nil }
+    tile.byteOffset = chunk * ((chunkBits + 7) / 8)
+    return tile
+  }
+
+  /// The most bits that an element of a result takes while its tile is made, found out once for each result.
+  private mutating func bitsOfElement(of result: Int) -> Int {
+    if position == 0 {
+      bitsPerElement = Self.bitsPerElement(ofResult: partsOfResult[result], result, in: plan)
+    }
+    return bitsPerElement
+  }
+
+  /// The most bits that an element of a result of these parts takes while its tile is made.
+  static func bitsPerElement(ofResult parts: [Int], _ result: Int, in plan: Plan) -> Int {
+    parts.reduce(plan.results[result].spec.dtype.bitWidth) {
+      Swift.max($0, bitsPerElement(of: plan.parts[$1], in: plan))
+    }
+  }
+
+  /// The next elements of a result as a tile, at most so many.
+  private mutating func nextTile(of result: Int, elementCount: Int) throws(GraftError) -> Tile? {
+    let spec = plan.results[result].spec
+    guard position < spec.elementCount else { return nil }
+    let range = position..<Swift.min(position + elementCount, spec.elementCount)
     position = range.upperBound
-    var tile = Tile(result: result, parts: [], range: range)
-    for index in indices {
+    var tile = Tile(
+      result: result, parts: [], range: range, byteOffset: range.lowerBound * spec.dtype.bitWidth / 8)
+    tile.move = moveOfResult[result]
+    for index in partsOfResult[result] {
       try plan.parts[index].piece.clipped(toResult: range) { (piece) throws(GraftError) in
         var piece = piece
         piece.destination.offset -= range.lowerBound

@@ -18,9 +18,11 @@ struct TileRun: Sendable {
 
   /// Which results are cut into tiles, and how; the moves of others, and of those of whose parts only some are, do the rest.
   static func cuts(of plan: Plan, places: [Place], _ tuning: Tuning) -> [(result: Int, cut: Tiles.Cut)] {
-    if plan.parts.isEmpty { return [] }
-    var cuts: [Int: Tiles.Cut] = [:]
+    var cuts = chunkCuts(of: plan, places: places)
+    let hasChunks = !cuts.isEmpty
+    if plan.parts.isEmpty, !hasChunks { return [] }
     for part in plan.parts {
+      if hasChunks, case .chunks? = cuts[part.result] { continue }
       if case .writer = places[part.result] {
         // A writer takes long runs well; whatever is scattered or computed goes through memory.
         // A column of a matrix is one run of the result, and scattered all the same.
@@ -43,7 +45,24 @@ struct TileRun: Sendable {
         cuts[result] = .interleaved(distance)
       }
     }
-    return cuts.sorted { $0.key < $1.key }.map { (result: $0.key, cut: $0.value) }
+    // What is written whole goes through the sources from front to back.
+    let order = hasChunks ? plan.resultsInFileOrder : Array(plan.results.indices)
+    return order.compactMap { result in cuts[result].map { (result: result, cut: $0) } }
+  }
+
+  /// The results that a writer wants in whole chunks.
+  private static func chunkCuts(of plan: Plan, places: [Place]) -> [Int: Tiles.Cut] {
+    var cuts: [Int: Tiles.Cut] = [:]
+    for (result, place) in places.enumerated() {
+      guard case .writer(let writer, let leaf) = place,
+        let elementCount = writer.chunkElementCount(ofLeaf: leaf), plan.results[result].spec.elementCount > 0
+      else { continue }
+      precondition(
+        elementCount > 0 && plan.results[result].spec.elementCount.isMultiple(of: elementCount),
+        "\(plan.results[result].path) is not padded to whole chunks")
+      cuts[result] = .chunks(elementCount: elementCount)
+    }
+    return cuts
   }
 
   /// Runs of as many elements are written one by one.
@@ -55,7 +74,7 @@ struct TileRun: Sendable {
   /// The most tiles of a batch.
   private static let batchTileCount = 1024
   /// A tile's bytes: few enough for the second-level cache, and enough that a tile's own cost does not show.
-  private static let tileByteCount = 1 << 20
+  static let tileByteCount = 1 << 20
   /// The memory of a lane whose batches are to stay in the third-level cache, which holds two and their results.
   ///
   /// By processor time, which others disturb less, a stack of 32 matrices along the last axis came to 0.41, 0.47, 0.28 and 0.32 of
@@ -121,16 +140,35 @@ struct TileRun: Sendable {
   private func division(
     for cuts: [(result: Int, cut: Tiles.Cut)]
   ) -> (lanes: Int, arenaByteCount: Int, tuning: Tuning) {
+    let isRoomy =
+      tuning.budgetByteCount / Self.laneCount
+      >= Swift.max(Self.laneByteCount, 2 * largestChunkByteCount(of: cuts))
     // Tiles that go through large chunks together do so in turns, so that each goes on decoding where the last one stopped.
-    let lanes =
-      tuning.budgetByteCount / Self.laneCount >= Self.laneByteCount && streamedOperandCount(cuts) == 0
-      ? Self.laneCount : 1
+    let lanes = isRoomy && streamedOperandCount(cuts) == 0 ? Self.laneCount : 1
     let share = tuning.budgetByteCount / lanes
     // Half of a lane's share is for tiles, the other for reading and decoding them.
     var laneTuning = tuning
     laneTuning.budgetByteCount = share - share / 2
     return (lanes, arenaByteCount(for: cuts, atMost: share / 2), laneTuning)
   }
+
+  /// The most memory that a chunk takes while it is made, which no tile can be smaller than.
+  private func largestChunkByteCount(of cuts: [(result: Int, cut: Tiles.Cut)]) -> Int {
+    var bits: [Int: Int] = [:]
+    for part in plan.parts {
+      bits[part.result] = Swift.max(bits[part.result] ?? 0, Tiles.bitsPerElement(of: part, in: plan))
+    }
+    return cuts.reduce(0) { largest, cut in
+      guard case .chunks(let elementCount) = cut.cut else { return largest }
+      let bits = Swift.max(bits[cut.result] ?? 0, plan.results[cut.result].spec.dtype.bitWidth)
+      // A multiplication that overflows is of a chunk that no budget holds.
+      let (product, overflow) = elementCount.multipliedReportingOverflow(by: bits)
+      return Swift.max(largest, overflow ? .max / 16 : product / 8 + Self.alignmentByteCount)
+    }
+  }
+
+  /// What aligning a chunk and its operands may add.
+  private static let alignmentByteCount = 4096
 
   /// The most operands of a part that come out of chunks larger than a tile.
   private func streamedOperandCount(_ cuts: [(result: Int, cut: Tiles.Cut)]) -> Int {
@@ -175,7 +213,7 @@ struct TileRun: Sendable {
   /// What is written gains from large batches, of which reads lie side by side and are put together; so do large encoded chunks.
   /// Otherwise a batch is to stay in the processor's cache.
   private func arenaByteCount(for cuts: [(result: Int, cut: Tiles.Cut)], atMost limit: Int) -> Int {
-    let isCacheable = cuts.allSatisfy { $0.cut != .runs } && plan.encodings.isEmpty
+    let isCacheable = cuts.allSatisfy { !$0.cut.isWritten } && plan.encodings.isEmpty
     return isCacheable ? Swift.min(limit, Self.cachedArenaByteCount) : limit
   }
 
@@ -283,12 +321,7 @@ private final class TileQueue: Sendable {
             break
           }
           if try !batch.add(tile, arena) {
-            guard !batch.tiles.isEmpty else {
-              throw GraftError(
-                .insufficientMemory, "the budget has no room for the operands of a few elements",
-                leaf: plan.results[tile.result].path, found: "\(arena.byteCount) bytes for tiles",
-                remedy: "raise the budget")
-            }
+            guard !batch.tiles.isEmpty else { throw Self.noRoom(for: tile, arena, plan) }
             state.pending = tile
             break
           }
@@ -299,6 +332,23 @@ private final class TileQueue: Sendable {
       }
     }
     return try result.get()
+  }
+
+  private static func noRoom(for tile: Tile, _ arena: TileArena, _ plan: Plan) -> GraftError {
+    let spec = plan.results[tile.result].spec
+    guard let count = tile.range?.count, let byteCount = spec.dtype.byteCount(elementCount: count),
+      byteCount > arena.byteCount / 2
+    else {
+      return GraftError(
+        .insufficientMemory, "the budget has no room for the operands of a few elements",
+        leaf: plan.results[tile.result].path, found: "\(arena.byteCount) bytes for tiles",
+        remedy: "raise the budget")
+    }
+    return GraftError(
+      .insufficientMemory,
+      "a chunk that is to be written, with what it is made of, does not fit the part of the budget for it",
+      leaf: plan.results[tile.result].path, expected: "at most \(arena.byteCount) bytes, half of the budget",
+      found: "a chunk of \(byteCount) bytes", remedy: "raise the budget, or choose smaller chunks")
   }
 }
 
@@ -337,6 +387,8 @@ private struct TileBatch: Sendable {
   private var results: [Plan.Result] = []
   private var moves: [Plan.Move] = []
   private var literals: [Plan.Literal] = []
+  /// The bytes of the tiles that are in memory already and need none of the arena's.
+  private var presentByteCount = 0
 
   init(_ plan: Plan) { whole = plan }
 
@@ -362,12 +414,29 @@ private struct TileBatch: Sendable {
     var placed = unsafe PlacedTile(tile: tile, memory: nil, parts: [])
     var assembled: Int?
     if let range = tile.range {
+      if let bytes = unsafe wholeRun(of: tile, range) {
+        // Batches stay short whatever they need, for they are where a cancelled task stops.
+        guard presentByteCount == 0 || presentByteCount + bytes.count <= arena.byteCount else { return false }
+        presentByteCount += bytes.count
+        unsafe placed.bytes = bytes
+        tiles.append(placed)
+        return true
+      }
       let spec = TensorSpec(result.spec.dtype, [range.count])
       guard let place = take(spec, result.path, arena) else { return false }
       // Bits around those that are placed are kept, so they must be something.
       if spec.dtype.isPacked { unsafe places[place].memory?.initializeMemory(as: UInt8.self, repeating: 0) }
       assembled = place
       unsafe placed.memory = places[place].memory
+      if let index = tile.move {
+        var move = whole.moves[index]
+        move.copy.sourceOffset += tile.byteOffset
+        move.copy.runCount = spec.byteCount
+        move.result = place
+        moves.append(move)
+        tiles.append(placed)
+        return true
+      }
     }
     if let distance = tile.interleaving {
       // All parts one after the other in one memory, from which one copy takes them to their places.
@@ -431,6 +500,22 @@ private struct TileBatch: Sendable {
     return true
   }
 
+  /// The bytes of a tile that lies in memory as it is to be written; nil for any other.
+  private func wholeRun(of tile: Tile, _ range: Range<Int>) -> UnsafeRawBufferPointer? {
+    guard tile.parts.count == 1, let part = tile.parts.first else { return nil }
+    let source = whole.parts[part.index]
+    guard source.program == nil, !source.isComputed,
+      case .host(let host) = whole.operands[source.operands[0]].source, !host.tensor.dtype.isPacked,
+      part.piece.shortestRun(source: 0, of: host.tensor.shape) == range.count,
+      // A tensor that is not in memory is an error elsewhere.
+      let bytes = unsafe try? host.tensor.memory
+    else { return nil }
+    let strides = host.tensor.shape.rowMajorStrides
+    let first = zip(part.piece.sources[0], strides).reduce(0) { $0 + $1.0.offset * $1.1 }
+    let width = host.tensor.dtype.bitWidth / 8
+    return unsafe UnsafeRawBufferPointer(rebasing: bytes[(first * width)..<((first + range.count) * width)])
+  }
+
   /// Memory for a tensor, as a result of the plan; its index, nil when there is too little.
   private mutating func take(_ spec: TensorSpec, _ path: TreePath, _ arena: TileArena) -> Int? {
     guard let memory = unsafe arena.take(spec.byteCount) else { return nil }
@@ -459,13 +544,15 @@ extension Place {
   var tile: Tile
   /// Where the tile is put together; nil where its part goes to the result's memory.
   var memory: UnsafeMutableRawBufferPointer?
+  /// What the tile is, where that is in memory already; the plan keeps it there.
+  var bytes: UnsafeRawBufferPointer?
   var parts: [Part]
   /// Parts whose elements take turns, one part after the other, and how far apart they are in the result.
   var interleaved: (source: UnsafeRawBufferPointer, distance: Int)?
 
   func byteCount(in plan: Plan) -> Int {
     let bits = plan.results[tile.result].spec.dtype.bitWidth
-    if let range = tile.range { return range.count * bits / 8 }
+    if let range = tile.range { return (range.count * bits + 7) / 8 }
     return tile.parts.reduce(0) { $0 + $1.piece.elementCount * bits / 8 }
   }
 
@@ -505,6 +592,9 @@ extension Place {
 
   private func compute(_ number: Int, _ run: TileRun) throws(GraftError) {
     if case .sums(let place) = run.places[tile.result] { return try add(run, to: place) }
+    if let bytes = unsafe bytes, case .writer(let writer, let leaf) = run.places[tile.result] {
+      return unsafe try writer.write(bytes, leaf: leaf, byteOffset: tile.byteOffset)
+    }
     let dtype = run.plan.results[tile.result].spec.dtype
     let target: UnsafeMutableRawBufferPointer
     if let memory = unsafe memory {
@@ -554,8 +644,7 @@ extension Place {
             rebasing: target[first..<(first + count * dtype.bitWidth / 8)]), count: count)
       }
     }
-    guard let range = tile.range, case .writer(let writer, let leaf) = run.places[tile.result] else { return }
-    unsafe try writer.write(
-      UnsafeRawBufferPointer(target), leaf: leaf, byteOffset: range.lowerBound * dtype.bitWidth / 8)
+    guard tile.range != nil, case .writer(let writer, let leaf) = run.places[tile.result] else { return }
+    unsafe try writer.write(UnsafeRawBufferPointer(target), leaf: leaf, byteOffset: tile.byteOffset)
   }
 }

@@ -15,6 +15,12 @@ package protocol CheckpointWriter: Sendable {
   /// Every call of ``write(_:leaf:byteOffset:)`` gives whole chunks. Packed elements stay packed within a chunk.
   func chunkElementCount(ofLeaf leaf: Int) -> Int?
 
+  /// The bytes that the leaves take as they were written so far, encoded where they are.
+  var storedByteCount: Int { get }
+
+  /// The memory that the writer takes while it is called from so many threads at once, about.
+  func workingByteCount(threadCount: Int) -> Int
+
   /// Writes bytes of a leaf; blocks, and may be called from many threads at once for different bytes.
   ///
   /// Bytes may be written again as long as all calls for them give the same. No call may be under way when ``finish()`` is
@@ -39,6 +45,9 @@ package protocol CheckpointWriter: Sendable {
 extension CheckpointWriter {
   /// No leaf has chunks.
   package func chunkElementCount(ofLeaf leaf: Int) -> Int? { nil }
+
+  /// Nothing: bytes are written from where they are.
+  package func workingByteCount(threadCount: Int) -> Int { 0 }
 
   /// Writes bytes of a leaf, as the requirement of this name does.
   package func write(_ bytes: RawSpan, leaf: Int, byteOffset: Int) throws(GraftError) {

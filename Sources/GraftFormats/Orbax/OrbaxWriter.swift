@@ -59,6 +59,22 @@ package final class OrbaxWriter: CheckpointWriter {
 
   package func chunkElementCount(ofLeaf leaf: Int) -> Int? { plan.arrays[leaf].chunkShape.elementCount }
 
+  package var storedByteCount: Int {
+    state.withLock { $0.chunks.reduce(0) { $0 + $1.byteCount } }
+  }
+
+  package func workingByteCount(threadCount: Int) -> Int {
+    // What is neither compressed nor unpacked is written from where it is.
+    let largest = plan.arrays.reduce(0) { largest, array in
+      array.encoding.compression == .none && !array.isPacked
+        ? largest : max(largest, array.encoding.encodedByteCountBound(array.decodedByteCount) ?? 0)
+    }
+    return largest == 0 ? 0 : threadCount * (largest + Self.encoderByteCount)
+  }
+
+  /// What an encoder holds, about: 1.3 MiB for zstd's level 3, and a little more than that for blosc.
+  private static let encoderByteCount = 2 << 20
+
   /// Begins a checkpoint: takes a temporary name beside its own; blocks.
   ///
   /// - Throws: `destinationExists`, also for a folder that is to be replaced and is no Orbax checkpoint; `notFound`,

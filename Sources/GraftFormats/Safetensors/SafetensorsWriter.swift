@@ -45,6 +45,8 @@ package final class SafetensorsWriter: CheckpointWriter {
   /// What is written in one go by those who have it in one piece; nothing here depends on it.
   package var preferredChunkByteCount: Int { 4 << 20 }
 
+  package var storedByteCount: Int { plan.places.reduce(0) { $0 + $1.range.count } }
+
   /// Begins a checkpoint: takes a temporary name, reserves the space on the disk and writes the headers; blocks.
   ///
   /// - Throws: what ``SafetensorsPlan`` throws, before anything is made; `destinationExists`, `notFound`,
