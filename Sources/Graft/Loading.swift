@@ -71,7 +71,8 @@ struct Loading {
       guard case .memory(let bytes) = place else {
         preconditionFailure("all places are in the caller's memory")
       }
-      return unsafe Tensor(spec: result.spec, owner: owner, bytes: UnsafeRawBufferPointer(bytes))
+      return unsafe Tensor(
+        spec: result.spec, owner: owner, bytes: UnsafeRawBufferPointer(bytes), isCallers: true)
     }
     return (tensors, report)
   }

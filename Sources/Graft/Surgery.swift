@@ -61,12 +61,14 @@ public struct Surgery: Sendable {
   /// Streams the result into another checkpoint, which appears under its name complete or not at all.
   ///
   /// Nothing is held but what the budget of ``Tuning/budgetByteCount`` allows, so that the result may be larger than memory.
-  /// The new checkpoint may replace one of the sources.
+  /// The new checkpoint may replace one of the sources. Places that the transform keeps free are left out.
   ///
   /// - Parameters:
-  ///   - path: the name of the new checkpoint.
+  ///   - path: the name of the new checkpoint, or of the folder of steps that it goes to.
+  ///   - step: the number of a step, which makes `path` a folder of steps; nil for a checkpoint of that name.
   ///   - format: its format.
   ///   - overwriting: whether what is at `path` is replaced; a folder only when it is a checkpoint of the same format.
+  ///   - metadata: what the checkpoint says about itself, as text by key; nil for what users put into the first source.
   ///   - tuning: how to read; nil for the surgery's own settings.
   ///   - progress: called now and then from a thread of Graft's own, and once at the end; must not block.
   /// - Throws: ``GraftError`` of code `destinationExists`, `noSpace`, `collision` for names that the format cannot keep apart,
@@ -75,25 +77,42 @@ public struct Surgery: Sendable {
   @concurrent
   @discardableResult
   public func save(
-    to path: String, as format: SaveFormat = .safetensors, overwriting: Bool = false, tuning: Tuning? = nil,
+    to path: String, step: Int? = nil, as format: SaveFormat = .byName, overwriting: Bool = false,
+    metadata: [(key: String, value: String)]? = nil, tuning: Tuning? = nil,
     progress: (@Sendable (Progress) -> Void)? = nil
   ) async throws(GraftError) -> SaveReport {
     let started = ContinuousClock.now
-    let load = try await planned(keepingAsResults: true)
-    guard !load.plan.results.isEmpty else {
-      throw GraftError(.leafNotFound, "the transform leaves nothing to save")
-    }
-    return try await Saving(
-      load: load, format: format, isOverwriting: overwriting, isFlat: sources.first?.isFlat ?? false,
-      metadata: sources.first?.catalog.userMetadata ?? [], tuning: tuning ?? self.tuning, progress: progress
-    ).run(to: path, started: started)
+    return try await saving(
+      as: format, overwriting: overwriting, metadata: metadata, tuning: tuning, progress: progress
+    ).run(to: Saving.path(path, step: step, format), started: started)
   }
 
-  private func planned(keepingAsResults: Bool = false) async throws(GraftError) -> LoadPlan {
+  /// What a save of the result would read and compute, without doing any of it: at most the indices of shards are read.
+  @concurrent
+  package func savePlan(
+    to path: String, as format: SaveFormat
+  ) async throws(GraftError) -> SavePlan {
+    let saving = try await saving(as: format, overwriting: true, metadata: nil, tuning: nil, progress: nil)
+    return SavePlan(try saving.planned(for: path))
+  }
+
+  private func saving(
+    as format: SaveFormat, overwriting: Bool, metadata: [(key: String, value: String)]?, tuning: Tuning?,
+    progress: (@Sendable (Progress) -> Void)?
+  ) async throws(GraftError) -> Saving {
+    Saving(
+      tree: transform.result, catalogs: try await catalogs(), format: format, isOverwriting: overwriting,
+      isFlat: sources.first?.isFlat ?? false,
+      metadata: Saving.members(metadata) ?? sources.first?.catalog.userMembers ?? [],
+      tuning: tuning ?? self.tuning, progress: progress)
+  }
+
+  private func planned() async throws(GraftError) -> LoadPlan { try transform.plan(try await catalogs()) }
+
+  /// The sources' catalogs, with the shards of all leaves looked into that are used.
+  private func catalogs() async throws(GraftError) -> [Catalog] {
     // Finding out which leaves are used is half of planning many of them, and only shards ask for it.
-    guard sources.contains(where: { $0.catalog.hasShards }) else {
-      return try transform.plan(sources.map(\.catalog), keepingAsResults: keepingAsResults)
-    }
+    guard sources.contains(where: { $0.catalog.hasShards }) else { return sources.map(\.catalog) }
     var catalogs: [Catalog] = []
     let used = transform.usedLeaves()
     for (index, source) in sources.enumerated() {
@@ -103,7 +122,7 @@ public struct Surgery: Sendable {
       }
       catalogs.append(try await source.catalog.resolvingShards(for: target, limits: source.limits))
     }
-    return try transform.plan(catalogs, keepingAsResults: keepingAsResults)
+    return catalogs
   }
 }
 

@@ -128,6 +128,9 @@ extension JSONValue {
   package var elements: [JSONValue]? { if case .array(let elements) = self { elements } else { nil } }
   /// The text of a string, nil for anything else.
   package var text: String? { if case .string(let text) = self { text } else { nil } }
+
+  /// A text as it is, and anything else as JSON, as formats that keep texts alone have it.
+  package var plainText: String { text ?? String(decoding: encoded(), as: UTF8.self) }
   /// The truth of a boolean, nil for anything else.
   package var truth: Bool? { if case .bool(let truth) = self { truth } else { nil } }
   /// The integer that `Int` holds, nil for anything else.

@@ -12,6 +12,8 @@ public struct Catalog: Sendable {
   ///
   /// All of ``metadata``, unless the format has things of its own in there: times, a step.
   public var userMetadata: [(key: String, value: String)]
+  /// What its users put there as a format that keeps JSON has it, where the checkpoint's own does.
+  package var userValues: [JSONValue.Member]?
   /// What the checkpoint says about single leaves beyond their tensors, as text by key: `sharding`, for example.
   public var leafMetadata: [TreePath: [String: String]] = [:]
   /// Whether any leaf has chunks within shards, whose indices have to be read before it can be planned.
@@ -28,6 +30,11 @@ public struct Catalog: Sendable {
     self.tree = tree
     self.metadata = metadata
     userMetadata = metadata
+  }
+
+  /// What its users put there, as JSON; texts where the checkpoint's own format knows nothing else.
+  package var userMembers: [JSONValue.Member] {
+    userValues ?? userMetadata.map { JSONValue.Member($0.key, .string($0.value)) }
   }
 }
 

@@ -42,6 +42,32 @@ package struct TransformPlan: Sendable {
     omitted = []
   }
 
+  /// Holds a target against a checkpoint's own tree, as a transform that changes nothing would have returned it.
+  ///
+  /// Leaves that the target does not want may be of any kind.
+  ///
+  /// - Throws: ``GraftError`` with everything on which target and checkpoint disagree.
+  package init(_ target: Tree<Target>, from catalog: Catalog, partial: Bool) throws(GraftError) {
+    let resolved = try TargetResolver.resolving(
+      target, in: catalog.tree, partial: partial, collector: StoredTensorCollector())
+    tree = resolved.tree
+    tensors = resolved.collector.tensors
+    omitted = resolved.omitted
+    placeholders = resolved.placeholders
+  }
+
+  /// The tree of what comes out; what a target keeps is a tensor of memory in it.
+  package var result: Tree<LazyLeaf> {
+    tree.mapNodes { outcome in
+      switch outcome {
+      case .read(let index), .initialized(let index): .leaf(.tensor(tensors[index].tensor))
+      case .kept(let tensor): .leaf(.tensor(LazyTensor(tensor)))
+      case .string(let text): .leaf(.string(text))
+      case .placeholder: .leaf(.placeholder)
+      }
+    }
+  }
+
   /// What comes out: every leaf's dtype and shape; a placeholder's node is empty.
   package var specs: Tree<LeafSpec> {
     tree.mapNodes { outcome in
@@ -77,21 +103,12 @@ package struct TransformPlan: Sendable {
 
   /// Plans the reads.
   ///
-  /// - Parameters:
-  ///   - catalogs: the checkpoints, in the order of their indices, with the shards of all used leaves looked into.
-  ///   - keepingAsResults: whether values that the target keeps are results of the plan too, as for a save.
+  /// - Parameter catalogs: the checkpoints, in the order of their indices, with the shards of all used leaves looked into.
   /// - Throws: ``GraftError`` naming the leaf whose layout is broken, or whose plan would be too large.
-  package func plan(
-    _ catalogs: [Catalog], keepingAsResults: Bool = false
-  ) throws(GraftError) -> LoadPlan {
+  package func plan(_ catalogs: [Catalog]) throws(GraftError) -> LoadPlan {
     var planner = Planner()
     for catalog in catalogs { planner.addCheckpoint(catalog) }
     for (path, tensor) in tensors { _ = try planner.add(path, tensor) }
-    if keepingAsResults {
-      try tree.forEachLeaf { (path, outcome) throws(GraftError) in
-        if case .kept(let tensor) = outcome { _ = try planner.add(path, LazyTensor(tensor)) }
-      }
-    }
     return LoadPlan(tree: tree, plan: planner.plan(), omitted: omitted, placeholders: placeholders)
   }
 }
@@ -109,6 +126,25 @@ private struct TensorCollector: TargetCollector {
 
   mutating func add(_ path: TreePath, _ leaf: LazyLeaf, slice: TensorSlice?) throws(GraftError) -> Int {
     guard case .tensor(let tensor) = leaf else { preconditionFailure("only tensors are made") }
+    if let slice { return try add(path, tensor.sliced(slice)) }
+    return try add(path, tensor)
+  }
+
+  mutating func add(_ path: TreePath, _ tensor: LazyTensor) throws(GraftError) -> Int {
+    tensors.append((path, tensor))
+    return tensors.count - 1
+  }
+}
+
+/// Makes tensors of the leaves of one checkpoint that a target wants.
+private struct StoredTensorCollector: TargetCollector {
+  var tensors: [(path: TreePath, tensor: LazyTensor)] = []
+
+  mutating func add(_ path: TreePath, _ leaf: StoredLeaf, slice: TensorSlice?) throws(GraftError) -> Int {
+    guard case .tensor(let spec, let layout, _) = leaf else {
+      preconditionFailure("only tensors are read")
+    }
+    let tensor = LazyTensor(spec, StoredOperand(source: 0, path: path, layout: layout))
     if let slice { return try add(path, tensor.sliced(slice)) }
     return try add(path, tensor)
   }

@@ -23,9 +23,24 @@ public struct Tensor: Sendable {
   /// A tensor over memory that `owner` keeps valid and unchanging, which traps when there are too few bytes.
   @unsafe package init(
     spec: TensorSpec, owner: any AnyObject & Sendable, bytes: UnsafeRawBufferPointer,
-    location: TensorLocation = .host
+    location: TensorLocation = .host, isCallers: Bool = false
   ) {
-    self.init(spec: spec, storage: unsafe BorrowedStorage(owner: owner, bytes: bytes, location: location))
+    self.init(
+      spec: spec,
+      storage: unsafe BorrowedStorage(
+        owner: owner, bytes: bytes, location: location, isCallers: isCallers))
+  }
+
+  /// Whether the memory is a caller's own, who may change it when what was asked for is done.
+  package var isCallers: Bool { storage.isCallers }
+
+  /// The tensor in memory of its own where its memory is a caller's, else itself.
+  package var owned: Tensor {
+    get throws(GraftError) {
+      guard storage.isCallers else { return self }
+      // The storage, which this tensor holds, keeps the memory valid while it is copied.
+      return Tensor(spec: spec, storage: unsafe AllocatedStorage(copying: try memory))
+    }
   }
 
   /// A tensor with a copy of these elements in row-major order; traps when their number is not the shape's.

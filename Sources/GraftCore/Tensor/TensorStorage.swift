@@ -4,6 +4,13 @@ package protocol TensorStorage: AnyObject, Sendable {
   var location: TensorLocation { get }
   /// The memory, valid and unchanging for as long as the storage lives; nil when the processor cannot address it.
   var hostBytes: UnsafeRawBufferPointer? { get }
+  /// Whether the memory is a caller's own, who may change it when what was asked for is done.
+  var isCallers: Bool { get }
+}
+
+extension TensorStorage {
+  /// Memory is Graft's, or was promised not to change.
+  package var isCallers: Bool { false }
 }
 
 /// Where a tensor's bytes are.
@@ -41,14 +48,17 @@ public enum TensorLocation: String, Hashable, Sendable {
   private let owner: any AnyObject & Sendable
   private let bytes: UnsafeRawBufferPointer
   package let location: TensorLocation
+  package let isCallers: Bool
 
   /// Looks at memory that is valid and unchanging for as long as `owner` lives.
   @unsafe package init(
-    owner: any AnyObject & Sendable, bytes: UnsafeRawBufferPointer, location: TensorLocation
+    owner: any AnyObject & Sendable, bytes: UnsafeRawBufferPointer, location: TensorLocation,
+    isCallers: Bool = false
   ) {
     self.owner = owner
     unsafe self.bytes = bytes
     self.location = location
+    self.isCallers = isCallers
   }
 
   package var hostBytes: UnsafeRawBufferPointer? { unsafe bytes }

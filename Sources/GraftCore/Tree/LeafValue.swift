@@ -35,6 +35,16 @@ extension LeafValue: CustomStringConvertible {
   }
 }
 
+// MARK: - Making trees of values
+
+extension Tree where Leaf == LeafValue {
+  /// A leaf that is a tensor: `["params": ["bias": .tensor(bias)], "step": .tensor(Tensor(scalar: step))]`.
+  public static func tensor(_ tensor: Tensor) -> Tree { .leaf(.tensor(tensor)) }
+
+  /// A leaf that is text.
+  public static func string(_ text: String) -> Tree { .leaf(.string(text)) }
+}
+
 // MARK: - Looking into a tree of values
 
 extension Tree where Leaf == LeafValue {

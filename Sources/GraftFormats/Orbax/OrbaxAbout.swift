@@ -5,7 +5,9 @@ struct OrbaxAbout {
   /// All of it, as text by key; no key twice.
   private(set) var texts: [(key: String, value: String)] = []
   /// What users added, as text by key; no key twice.
-  private(set) var userTexts: [(key: String, value: String)] = []
+  var userTexts: [(key: String, value: String)] { userValues.map { ($0.key, $0.value.plainText) } }
+  /// What users added, by key; no key twice.
+  private(set) var userValues: [JSONValue.Member] = []
 
   private var taken: Set<Key> = []
 
@@ -20,11 +22,10 @@ struct OrbaxAbout {
   ///
   /// What was said first under a key stays.
   mutating func addUsers(_ value: JSONValue) {
-    var taken = Set(userTexts.map { Key($0.key) })
-    for member in value.members ?? [JSONValue.Member("custom_metadata", value)] {
-      guard taken.insert(Key(member.key)).inserted else { continue }
-      let text = member.value.text ?? String(decoding: member.value.encoded(), as: UTF8.self)
-      userTexts.append((key: member.key, value: text))
+    var taken = Set(userValues.map { Key($0.key) })
+    for member in value.members ?? [JSONValue.Member("custom_metadata", value)]
+    where taken.insert(Key(member.key)).inserted {
+      userValues.append(member)
     }
   }
 
@@ -32,6 +33,7 @@ struct OrbaxAbout {
   func catalog(files: [StoredFile], tree: Tree<StoredLeaf>) -> Catalog {
     var catalog = Catalog(format: OrbaxFormat.name, files: files, tree: tree, metadata: texts)
     catalog.userMetadata = userTexts
+    catalog.userValues = userValues
     return catalog
   }
 }

@@ -198,11 +198,14 @@ package enum OrbaxFormat: CheckpointFormat {
 }
 
 /// The name of a step's folder: its number, perhaps with zeros in front, perhaps with a prefix and an underscore.
-struct OrbaxStep: Hashable {
-  let name: String
-  let number: Int
+package struct OrbaxStep: Hashable {
+  /// The name of the folder.
+  package let name: String
+  /// The number at its end.
+  package let number: Int
 
-  init?(_ name: String) {
+  /// The step that a folder of this name is; nil for any other folder.
+  package init?(_ name: String) {
     let digits = name.utf8.reversed().prefix { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }.count
     guard digits > 0, let number = Int(name.suffix(digits)) else { return nil }
     let prefix = name.dropLast(digits)

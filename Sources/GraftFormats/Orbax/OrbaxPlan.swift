@@ -39,6 +39,8 @@ package struct OrbaxPlan: Sendable {
     package var hasChecksums = true
     /// How arrays are cut into chunks.
     package var chunks = ChunkShapeChoice()
+    /// Axes of the arrays at some paths that are cut before that.
+    package var cuts: [(pattern: PathPattern, cut: ChunkShapeChoice.Cut)] = []
     /// The bytes from which on a data file is followed by another.
     package var dataFileByteCount = 2 << 30
     /// What users are told about the checkpoint beside its tree.
@@ -180,7 +182,9 @@ package struct OrbaxPlan: Sendable {
     _ options: Options
   ) throws(GraftError) -> PlannedArray {
     _ = try version.dtypeName(of: spec.dtype)
-    let shape = options.chunks.chunkShape(of: spec)
+    var choice = options.chunks
+    for (pattern, cut) in options.cuts where pattern.matches(path) { choice.cuts.append(cut) }
+    let shape = choice.chunkShape(of: spec)
     let grid = ZarrArray.grid(spec.shape, shape)
     // Padded to whole chunks, an array may be larger than the numbers that count its bytes.
     guard let count = Shape(grid).checkedElementCount, count <= options.limits.chunkCount - firstChunk else {

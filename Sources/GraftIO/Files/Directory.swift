@@ -52,6 +52,17 @@ package enum Directory {
     return entries.sorted { $0.name.utf8.lexicographicallyPrecedes($1.name.utf8) }
   }
 
+  /// Makes a folder unless there is one; the folder above it must exist.
+  package static func makeIfAbsent(at path: String) throws(GraftError) {
+    let name = try SystemPath(path).text
+    do {
+      _ = try systemCall("mkdir") { unsafe mkdir(name, 0o777) }
+    } catch {
+      if error.errorNumber == EEXIST, try FileStatus.ifPresent(at: path)?.kind == .directory { return }
+      throw GraftError(.createDirectory, error, file: path)
+    }
+  }
+
   /// A path one level down.
   package static func path(of name: String, in directory: String) -> String {
     if directory.isEmpty { return name }
