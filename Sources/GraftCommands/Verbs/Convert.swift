@@ -7,8 +7,8 @@ struct Convert: Verb {
     abstract:
       "Write a checkpoint, a part of it, or what a recipe makes of it, as another; it appears complete or not at all.",
     discussion: """
-      DESTINATION is one safetensors file where its name ends in .safetensors, and with --to safetensors else a folder of \
-      files with an index.
+      DESTINATION is one safetensors file where its name ends in .safetensors, with --to safetensors else a folder of files \
+      with an index, and otherwise an Orbax checkpoint; with --step a folder of its steps.
 
       With --recipe, the tree starts as SOURCE, or what --select and --drop leave of it, and the steps of the recipe change it; \
       they call SOURCE by the name source. graft plan shows what that would read and compute.
@@ -40,11 +40,12 @@ struct Convert: Verb {
     return try await writing.write(to: destination) { () async throws(GraftError) in
       if let surgery {
         return try await surgery.save(
-          to: destination, as: format, overwriting: writing.overwrite,
+          to: destination, step: writing.step, as: format, overwriting: writing.overwrite,
           progress: session.progress("converting", totalByteCount: surgery.byteCount))
       }
       return try await checkpoint.save(
-        to: destination, as: format, selecting: selection.selection, overwriting: writing.overwrite,
+        to: destination, step: writing.step, as: format, selecting: selection.selection,
+        overwriting: writing.overwrite,
         progress: session.progress("converting", totalByteCount: checkpoint.logicalByteCount))
     }
   }
@@ -63,7 +64,7 @@ struct ConvertAnswer: Answer {
     json.member("leaves_linked", 0)
     json.member("leaves_rewritten", [])
     json.member("bytes_read", .integer(report.reading.bytesRead))
-    json.member("bytes_written", .integer(report.byteCount))
+    json.member("bytes_written", .integer(report.storedByteCount))
     json.member("seconds", .double(seconds))
     json.member("peak_memory_bytes", .integer(peakByteCount))
     json.member(
@@ -73,13 +74,19 @@ struct ConvertAnswer: Answer {
         "requests": .integer(report.reading.requestCount),
         "bytes_wanted": .integer(report.reading.bytesWanted),
         "staging_bytes": .integer(report.reading.peakStagingByteCount),
+        "logical_bytes": .integer(report.byteCount),
+        "finishing_seconds": .double(report.finishing / .seconds(1)),
       ])
   }
 
   func write(to text: inout TextStream) throws(OutputFailure) {
     let rate = seconds > 0 ? Double(report.byteCount) / seconds / Double(1 << 30) : 0
+    let size =
+      report.storedByteCount == report.byteCount
+      ? "\(ByteSize(report.byteCount))"
+      : "\(ByteSize(report.byteCount)) as \(ByteSize(report.storedByteCount))"
     try text.line(
-      "wrote \(Count(report.leafCount, "leaf")), \(ByteSize(report.byteCount)), to \(TreePath.printable(destination))"
+      "wrote \(Count(report.leafCount, "leaf")), \(size), to \(TreePath.printable(destination))"
     )
     try text.line(
       "read \(ByteSize(report.reading.bytesRead)) in \(Decimal.text(seconds, digits: 2)) s, "

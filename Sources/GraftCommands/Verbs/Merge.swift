@@ -32,7 +32,7 @@ struct Merge: Verb {
     guard let surgery else { preconditionFailure("a recipe is a surgery") }
     return try await writing.write(to: destination) { () async throws(GraftError) in
       try await surgery.save(
-        to: destination, as: format, overwriting: writing.overwrite,
+        to: destination, step: writing.step, as: format, overwriting: writing.overwrite,
         progress: session.progress("merging", totalByteCount: surgery.byteCount))
     }
   }

@@ -9,7 +9,7 @@ struct PlanVerb: Verb {
     abstract:
       "Show what a load, a conversion or a recipe would read, copy, compute and write, and how much memory it would take; does none of it.",
     discussion: """
-      graft plan PATH is what graft load PATH would do; with --destination, what graft convert PATH DESTINATION would. \
+      graft plan PATH is what graft load PATH would do; with --destination or --to, what graft convert PATH DESTINATION would. \
       --recipe and --cast are those of convert; --recipe without PATH is what graft merge would do.
       """)
 
@@ -36,6 +36,7 @@ struct PlanVerb: Verb {
       valueName: "path"))
   var destination: String?
 
+  @OptionGroup var writing: WritingOptions
   @OptionGroup var opening: OpeningOptions
   @OptionGroup var tuning: TuningOptions
   @OptionGroup var output: OutputOptions
@@ -47,9 +48,10 @@ struct PlanVerb: Verb {
         throw ValidationError("--select and --drop are for a checkpoint, and none is named.")
       }
     }
-    if !slice.isEmpty, recipe != nil || !surgery.casts.isEmpty || destination != nil {
+    if !slice.isEmpty, recipe != nil || !surgery.casts.isEmpty || written != nil {
       throw ValidationError("--slice is for a load; a recipe has a step of that name.")
     }
+    if let written { try writing.validate(for: written) }
   }
 
   func perform(_ session: Session) async throws(GraftError) -> PlanAnswer {
@@ -57,6 +59,20 @@ struct PlanVerb: Verb {
     if let path { checkpoint = try await opening.open(path, tuning: tuning.tuning) }
     let surgery = try await surgery.surgery(
       recipe: recipe, on: checkpoint, selecting: selection.selection, opening: opening, tuning: tuning)
+    if let written {
+      let format = try writing.format(for: written)
+      let save: SavePlan
+      if let surgery {
+        save = try await surgery.savePlan(to: written, as: format)
+      } else if let checkpoint {
+        save = try await checkpoint.savePlan(to: written, as: format, selecting: selection.selection)
+      } else {
+        preconditionFailure("a plan is of a checkpoint or of a recipe")
+      }
+      let reading = try Executor(save.plan, tuning: tuning.tuning)
+        .forecast(isWriting: true, chunkElementCounts: save.chunkElementCounts)
+      return PlanAnswer(plan: save.plan, specs: save.specs, reading: reading, isWriting: true)
+    }
     let plan: Plan
     if let surgery {
       plan = try await surgery.plan()
@@ -66,11 +82,13 @@ struct PlanVerb: Verb {
     } else {
       preconditionFailure("a plan is of a checkpoint or of a recipe")
     }
-    let isWriting = destination != nil
     return PlanAnswer(
-      plan: plan, reading: try Executor(plan, tuning: tuning.tuning).forecast(isWriting: isWriting),
-      isWriting: isWriting)
+      plan: plan, specs: plan.results.map(\.spec),
+      reading: try Executor(plan, tuning: tuning.tuning).forecast(), isWriting: false)
   }
+
+  /// The name of the checkpoint whose writing is planned; nil for a load.
+  private var written: String? { destination ?? writing.format.map { _ in "checkpoint" } }
 }
 
 /// What `graft plan` shows.
@@ -90,12 +108,16 @@ struct PlanAnswer: Answer {
   var resultByteCount: Int
   var isWriting: Bool
 
-  init(plan: Plan, reading: ReadReport, isWriting: Bool) {
+  /// - Parameter specs: what the plan's results are as leaves, which are not in the order of chunks.
+  init(plan: Plan, specs: [TensorSpec], reading: ReadReport, isWriting: Bool) {
     self.reading = reading
     self.isWriting = isWriting
     fileCount = plan.files.count
-    resultByteCount = plan.resultByteCount
-    leaves = plan.results.map { Leaf(path: $0.path, spec: $0.spec) }
+    resultByteCount = specs.reduce(0) { sum, spec in
+      let (next, overflow) = sum.addingReportingOverflow(spec.byteCount)
+      return overflow ? .max : next
+    }
+    leaves = zip(plan.results, specs).map { Leaf(path: $0.path, spec: $1) }
     for move in plan.moves {
       leaves[move.result].moveCount += 1
       if let program = move.program {
