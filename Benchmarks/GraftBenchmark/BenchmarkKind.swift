@@ -13,6 +13,7 @@ package enum BenchmarkKind: String, CaseIterable, Hashable, Sendable {
   case encode
   case surgery
   case stacks
+  case save
   case surgeryMemory = "surgery-memory"
 
   /// The question, in a line.
@@ -28,6 +29,7 @@ package enum BenchmarkKind: String, CaseIterable, Hashable, Sendable {
     case .encode: "How fast are chunks encoded, how small do they get, and how close is that to bare zstd?"
     case .surgery: "What does a surgery cost beyond moving its bytes?"
     case .stacks: "What does stacking layers along any axis cost beyond loading them?"
+    case .save: "How close do saves come to bare zstd and to the disk?"
     case .surgeryMemory: "Does every surgery stay within its budget, on a leaf that is far larger?"
     case .memory: "How much memory does a load or a conversion take beyond its result?"
     }
@@ -50,6 +52,7 @@ package enum BenchmarkKind: String, CaseIterable, Hashable, Sendable {
       case .encode: try await EncodeBenchmark(options).run()
       case .surgery: try await SurgeryBenchmark(options).run()
       case .stacks: try await StackBenchmark(options).run()
+      case .save: try await SaveBenchmark(options).run()
       case .surgeryMemory: try await SurgeryMemoryBenchmark(options).run()
       case .memory: try await MemoryBenchmark(options).run()
       }

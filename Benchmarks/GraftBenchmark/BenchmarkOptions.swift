@@ -20,6 +20,8 @@ package struct BenchmarkOptions: Hashable, Sendable {
   package var file: String?
   /// How many leaves the open benchmark's checkpoint has; nil for several sizes.
   package var leafCount: Int?
+  /// How many MiB the saved training state has; nil for what its benchmark takes by default.
+  package var mebibytes: Int?
   /// Whether the load benchmark runs with the file in the page cache.
   package var warm = false
   /// Whether the load benchmark runs with nothing of the file in the page cache.
@@ -75,6 +77,7 @@ package enum CommandLine: Hashable, Sendable {
       case "--folder": options.folder = try value(of: argument)
       case "--rounds": options.rounds = try number(of: argument, 1...10_000)
       case "--leaves": options.leafCount = try number(of: argument, 1...1_000_000)
+      case "--mebibytes": options.mebibytes = try number(of: argument, 1...1_000_000)
       default:
         guard kind == nil, let named = BenchmarkKind(rawValue: argument) else {
           throw GraftError(
@@ -106,6 +109,7 @@ package enum CommandLine: Hashable, Sendable {
       --rounds N       how many rounds count (11)
       --file FILE      a safetensors file to load, rather than one that is made
       --leaves N       how many leaves to open (10,000, 100,000 and 400,000)
+      --mebibytes N    how large a training state is saved (640)
       --folder DIR     where files are made and kept (.build/benchmarks); on the storage that is to be measured
       --tiny           a few MiB and two rounds: shows that it runs
       --json           one JSON object
