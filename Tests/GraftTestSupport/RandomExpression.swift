@@ -4,6 +4,11 @@ package import GraftCore
 package struct ExpressionPair {
   package var lazy: LazyTensor
   package var naive: NaiveTensor
+
+  package init(lazy: LazyTensor, naive: NaiveTensor) {
+    self.lazy = lazy
+    self.naive = naive
+  }
 }
 
 /// Random expressions over leaves that are stored in random chunks.
