@@ -5,7 +5,10 @@
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/sendfile.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -14,6 +17,7 @@
 #define POPULATE_WRITE 23
 #define NO_REPLACE 1U
 #define EXCHANGE 2U
+#define CLONE _IOW(0x94, 9, int)
 
 const char *graft_system_errno_name(int error) {
 #if defined(__GLIBC__) && __GLIBC_PREREQ(2, 32)
@@ -40,6 +44,46 @@ int graft_system_rename(const char *from, const char *to, enum graft_system_rena
     // By number, because the C library has had the wrapper only since 2.28.
     const unsigned flags = how == GRAFT_SYSTEM_RENAME_EXCHANGE ? EXCHANGE : NO_REPLACE;
     return syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, flags) == 0 ? 0 : -errno;
+}
+
+int graft_system_link(const char *from, const char *to) {
+    return linkat(AT_FDCWD, from, AT_FDCWD, to, AT_SYMLINK_FOLLOW) == 0 ? 0 : -errno;
+}
+
+int graft_system_clone(int from, int to) {
+    return ioctl(to, CLONE, from) == 0 ? 0 : -errno;
+}
+
+int64_t graft_system_copy(int from, int64_t from_offset, int to, int64_t to_offset, size_t count) {
+    off_t source = from_offset;
+    off_t destination = to_offset;
+    const ssize_t copied = copy_file_range(from, &source, to, &destination, count, 0);
+    if (copied >= 0) {
+        return copied;
+    }
+    // Between file systems of different kinds, or where one of them has no such thing.
+    if (errno != EXDEV && errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL && errno != EBADF) {
+        return -errno;
+    }
+    if (lseek(to, to_offset, SEEK_SET) < 0) {
+        return -errno;
+    }
+    source = from_offset;
+    const ssize_t sent = sendfile(to, from, &source, count);
+    return sent >= 0 ? sent : -errno;
+}
+
+int graft_system_birth_time(const char *path, int64_t *seconds, int64_t *nanoseconds) {
+    struct statx status;
+    if (statx(AT_FDCWD, path, 0, STATX_BTIME, &status) != 0) {
+        return errno == ENOSYS ? -EOPNOTSUPP : -errno;
+    }
+    if ((status.stx_mask & STATX_BTIME) == 0) {
+        return -EOPNOTSUPP;
+    }
+    *seconds = status.stx_btime.tv_sec;
+    *nanoseconds = status.stx_btime.tv_nsec;
+    return 0;
 }
 
 int graft_system_allocate(int descriptor, int64_t offset, int64_t count) {

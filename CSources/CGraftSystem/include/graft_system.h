@@ -23,6 +23,23 @@ enum graft_system_rename {
 // Renames atomically. 0, or a negated errno: -EINVAL or -ENOSYS where the file system or kernel lacks the flag.
 int graft_system_rename(const char *from, const char *to, enum graft_system_rename how);
 
+// Gives the file of a name a second name; a symbolic link at `from` is followed.
+// 0, or a negated errno: -EXDEV across file systems, -EPERM where the file system or a policy has no such links,
+// -EMLINK when the file has as many names as it can have.
+int graft_system_link(const char *from, const char *to);
+
+// Makes an empty file share all bytes of another until one of the two is changed.
+// 0, or a negated errno: -EOPNOTSUPP, -EINVAL, -ENOTTY or -EXDEV where the file system cannot.
+int graft_system_clone(int from, int to);
+
+// Copies a range between two files within the kernel, as far as it gets in one call; moves the position of `to`.
+// The number of bytes, 0 at the end of `from`, or a negated errno.
+int64_t graft_system_copy(int from, int64_t from_offset, int to, int64_t to_offset, size_t count);
+
+// When the file of a name was made, which tells it from a later one of the same number.
+// 0, or a negated errno: -EOPNOTSUPP where the file system or kernel does not know.
+int graft_system_birth_time(const char *path, int64_t *seconds, int64_t *nanoseconds);
+
 // Reserves space for a range of a file, and extends the file to hold it.
 // 0, or a negated errno: -ENOSPC when it does not fit, -EOPNOTSUPP where the file system cannot.
 int graft_system_allocate(int descriptor, int64_t offset, int64_t count);

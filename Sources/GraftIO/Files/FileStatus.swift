@@ -35,10 +35,13 @@ package struct FileTime: Hashable, Sendable {
   /// The rest, in nanoseconds.
   package let nanoseconds: Int
 
-  init(_ time: timespec) {
-    seconds = time.tv_sec
-    nanoseconds = time.tv_nsec
+  /// A moment of these numbers.
+  package init(seconds: Int, nanoseconds: Int) {
+    self.seconds = seconds
+    self.nanoseconds = nanoseconds
   }
+
+  init(_ time: timespec) { self.init(seconds: time.tv_sec, nanoseconds: time.tv_nsec) }
 }
 
 /// Which file it is and in which version, so that a change while it is in use can be seen.
