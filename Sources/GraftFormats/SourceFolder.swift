@@ -17,6 +17,8 @@ package protocol SourceFolder: Sendable {
   func entries(in path: String) async throws(GraftError) -> [FolderEntry]
   /// The number of bytes of each of these sources, without opening them; nil where there is no regular file.
   func byteCounts(of paths: [String]) async throws(GraftError) -> [Int?]
+  /// What tells whether these sources were changed; nil for what is not there, and everywhere where nothing can tell.
+  func stamps(of paths: [String]) async throws(GraftError) -> [FileStamp?]
 }
 
 /// Something in a folder.
@@ -33,6 +35,9 @@ package struct FolderEntry: Hashable, Sendable {
 }
 
 extension SourceFolder {
+  /// Nothing can tell.
+  package func stamps(of paths: [String]) async throws(GraftError) -> [FileStamp?] { paths.map { _ in nil } }
+
   /// What error messages call something in the folder.
   package func name(of path: String) -> String { Directory.path(of: path, in: name) }
 
@@ -93,6 +98,17 @@ package struct LocalFolder: SourceFolder {
         counts.append(status?.kind == .regular ? status?.identity.byteCount : nil)
       }
       return counts
+    }
+  }
+
+  package func stamps(of paths: [String]) async throws(GraftError) -> [FileStamp?] {
+    let paths = paths.map { name(of: $0) }
+    return try await BlockingThreads.shared.run { () throws(GraftError) in
+      var stamps: [FileStamp?] = []
+      for path in paths {
+        stamps.append(try FileStatus.ifPresent(at: path) == nil ? nil : FileStamp(at: path))
+      }
+      return stamps
     }
   }
 }

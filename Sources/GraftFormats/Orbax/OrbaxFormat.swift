@@ -236,4 +236,7 @@ struct SubFolder: SourceFolder {
   func byteCounts(of paths: [String]) async throws(GraftError) -> [Int?] {
     try await folder.byteCounts(of: paths.map { path + "/" + $0 })
   }
+  func stamps(of paths: [String]) async throws(GraftError) -> [FileStamp?] {
+    try await folder.stamps(of: paths.map { path + "/" + $0 })
+  }
 }

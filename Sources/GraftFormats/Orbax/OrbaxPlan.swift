@@ -103,6 +103,8 @@ package struct OrbaxPlan: Sendable {
     package let chunkByteCount: Int
     /// How chunks are encoded; elements of less than a byte have a byte each by then.
     package let encoding: ChunkEncoding
+    /// Where the chunks or shards are of an array that is linked; nil for one that is written.
+    package var linked: Layout?
   }
 
   /// How the checkpoint is to be written.
@@ -124,9 +126,13 @@ package struct OrbaxPlan: Sendable {
 
   /// Decides how a tree is written.
   ///
+  /// - Parameter linked: where the chunks of those tensors are that exist already, by their paths: in files that
+  ///   ``OrbaxWriter/adopt(_:isCancelled:)`` brings in, or in the layouts themselves. They are chunks of version 3 in a database.
   /// - Throws: `collision` for names that Orbax cannot tell apart; `unsupported` for what it cannot load; `limitExceeded`;
   ///   `invalidArgument`.
-  package init(_ tree: Tree<Leaf>, options: Options = Options()) throws(GraftError) {
+  package init(
+    _ tree: Tree<Leaf>, linked: [TreePath: Layout] = [:], options: Options = Options()
+  ) throws(GraftError) {
     try tree.validate()
     self.options = options
     let zarrVersion = options.zarrVersion ?? (options.version == .version1 ? .version3 : .version2)
@@ -144,7 +150,8 @@ package struct OrbaxPlan: Sendable {
       case .string(let text): strings.append(JSONValue.Member(name, .string(text)))
       case .tensor(let spec, let kind):
         do throws(GraftError) {
-          let array = try Self.array(path, spec, name, firstChunk: chunkCount, zarrVersion, options)
+          var array = try Self.array(path, spec, name, firstChunk: chunkCount, zarrVersion, options)
+          if let layout = linked[path] { array = try array.linked(to: layout) }
           chunkCount += array.chunkCount
           arrays.append(array)
           if case .jax(let sharding, let randomKey) = kind {
@@ -165,7 +172,8 @@ package struct OrbaxPlan: Sendable {
       (
         name: OrbaxTreeMetadata.fileName,
         bytes: OrbaxTreeMetadata.encoded(
-          tree, usesOCDBT: options.usesDatabase, usesZarr3: zarrVersion == .version3)
+          tree, usesOCDBT: options.usesDatabase, usesZarr3: zarrVersion == .version3,
+          storesFillValues: !linked.values.contains(where: \.mayLackChunks))
       )
     ]
     if !strings.isEmpty { files.append((OrbaxTreeReader.stringsName, JSONValue.object(strings).encoded())) }

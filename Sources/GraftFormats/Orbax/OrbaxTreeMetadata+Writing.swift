@@ -4,7 +4,11 @@ extension OrbaxTreeMetadata {
   /// The file of a tree that is to be written, with the members and the order that Orbax 0.12 gives it.
   ///
   /// Named tuples are dictionaries and tuples are lists to those who read it, as for Orbax unless it is told to keep rich types.
-  static func encoded(_ tree: Tree<OrbaxPlan.Leaf>, usesOCDBT: Bool, usesZarr3: Bool) -> [UInt8] {
+  ///
+  /// - Parameter storesFillValues: whether a chunk that is not there is lost, rather than full of its array's fill value.
+  static func encoded(
+    _ tree: Tree<OrbaxPlan.Leaf>, usesOCDBT: Bool, usesZarr3: Bool, storesFillValues: Bool = true
+  ) -> [UInt8] {
     var json = JSONWriter()
     json.beginObject()
     json.key("tree_metadata")
@@ -17,7 +21,7 @@ extension OrbaxTreeMetadata {
     json.key("use_zarr3")
     json.bool(usesZarr3)
     json.key("store_array_data_equal_to_fill_value")
-    json.bool(true)
+    json.bool(storesFillValues)
     json.key("custom_metadata")
     json.null()
     json.endObject()

@@ -15,6 +15,7 @@ struct OrbaxTreeReader {
         .notFound, "the saved tree has no \(OrbaxTreeMetadata.fileName)", file: folder.name,
         remedy: "the checkpoint is incomplete, or was written by an Orbax from before 2023")
     }
+    try await OrbaxLinks.check(in: folder, limits: limits)
     let saved = try OrbaxTreeMetadata(bytes, file: file, limits: limits)
     var about = about
     if let custom = saved.customMetadata {

@@ -35,6 +35,8 @@ package final class OrbaxWriter: CheckpointWriter {
   private struct State {
     var chunks: [ChunkState]
     var inline: [Int: [UInt8]] = [:]
+    /// The files of linked arrays.
+    var adopted = OrbaxLinks()
     var phase = Phase.writing
   }
 
@@ -198,6 +200,25 @@ package final class OrbaxWriter: CheckpointWriter {
     )
   }
 
+  // MARK: Linked arrays
+
+  /// Brings in the files in which chunks of linked arrays are; blocks.
+  ///
+  /// A file is brought in once, however many checkpoints it is a part of.
+  ///
+  /// - Parameters:
+  ///   - files: all files that the layouts of linked arrays number.
+  ///   - isCancelled: looked at now and then.
+  /// - Returns: what was brought in.
+  /// - Throws: `fileChanged` for a file that is not what it was when its checkpoint was opened; `noSpace`, `cancelled`.
+  package func adopt(
+    _ files: [StoredFile], isCancelled: () -> Bool = { false }
+  ) throws(GraftError) -> [OrbaxLinks.File] {
+    let links = try OrbaxLinks(of: plan, to: files, in: folder, isCancelled: isCancelled)
+    state.withLock { $0.adopted = links }
+    return links.files
+  }
+
   // MARK: Finishing
 
   package func finish() async throws(GraftError) {
@@ -212,6 +233,10 @@ package final class OrbaxWriter: CheckpointWriter {
       }
       if self.plan.options.usesDatabase { try self.writeDatabase() } else { try self.writeArrayMetadata() }
       for file in self.plan.treeFiles { try self.write(file.bytes, to: self.plan.treePrefix + file.name) }
+      let adopted = self.state.withLock { $0.adopted }
+      if !adopted.isEmpty {
+        try self.write(adopted.encoded(), to: self.plan.treePrefix + OrbaxLinks.fileName)
+      }
       try self.write(self.checkpointMetadata(), to: OrbaxFormat.checkpointMetadata)
       if self.plan.options.version == .version1 { try self.write([], to: OrbaxFormat.indicator) }
       try self.write([UInt8]("The checkpoint is complete.\n".utf8), to: OrbaxFormat.commitMarker)
@@ -264,7 +289,7 @@ package final class OrbaxWriter: CheckpointWriter {
     let nodes = OrbaxDataFiles(
       in: folder, prefix: plan.treePrefix, byteCountTarget: plan.options.dataFileByteCount)
     let paths = dataFiles.paths.map { OCDBTFile(path: $0) }
-    let (chunks, inline) = state.withLock { ($0.chunks, $0.inline) }
+    let (chunks, inline, adopted) = state.withLock { ($0.chunks, $0.inline, $0.adopted) }
     var builder = OCDBTBuilder { bytes throws(GraftError) in
       let place = try nodes.append(bytes)
       return OCDBTReference(file: OCDBTFile(path: nodes.paths[place.file]), range: place.range)
@@ -276,6 +301,7 @@ package final class OrbaxWriter: CheckpointWriter {
           OCDBTReader.Entry(
             key: [UInt8]((array.keyPrefix + plan.zarrVersion.metadataName).utf8),
             value: .inline(try metadata(of: array))))
+        if array.linked != nil { entries += adopted.entries(of: array, plan.zarrVersion) }
         for number in 0..<array.chunkCount {
           let chunk = chunks[array.firstChunk + number]
           let value: OCDBTValue =
@@ -326,6 +352,7 @@ package final class OrbaxWriter: CheckpointWriter {
 
   private func metadata(of array: OrbaxPlan.PlannedArray) throws(GraftError) -> [UInt8] {
     do throws(GraftError) {
+      if let layout = array.linked { return try plan.zarrVersion.metadata(of: array.spec, linkedTo: layout) }
       return try plan.zarrVersion.metadata(
         of: array.spec, chunkShape: array.chunkShape, encoding: array.encoding)
     } catch {

@@ -88,7 +88,7 @@ package enum ZarrVersion: Int, Hashable, Sendable {
   }
 
   /// Zero as a fill value, which version 3 asks for; the least number where there is no zero.
-  private static func zero(of dtype: DType) -> JSONValue {
+  static func zero(of dtype: DType) -> JSONValue {
     switch dtype {
     case .bool: false
     case .complex64, .complex128: [0.0, 0.0]

@@ -59,7 +59,7 @@ extension AtomicDirectory {
   ///   - isCancelled: looked at now and then while bytes are copied.
   /// - Throws: `fileChanged` when it has another size, or changes meanwhile; `noSpace`, `cancelled` and the like.
   package func adopt(
-    _ source: String, byteCount: Int, as name: String, wanted: [ByteRange],
+    _ source: String, byteCount: Int, as name: String, wanted: () -> [ByteRange],
     ways: [AdoptedFile.Way] = adoptingWays, isCancelled: () -> Bool = { false }
   ) throws(GraftError) -> AdoptedFile {
     let file = try File(opening: source)
@@ -92,7 +92,7 @@ extension AtomicDirectory {
       try file.checkUnchanged()
       return AdoptedFile(way: .reflink, stamp: try FileStamp(at: path))
     }
-    var copy = try Self.copy(wanted, of: file, to: made, isCancelled: isCancelled)
+    var copy = try Self.copy(wanted(), of: file, to: made, isCancelled: isCancelled)
     try file.checkUnchanged()
     copy.stamp = try FileStamp(at: path)
     return copy

@@ -69,6 +69,14 @@ package enum Directory {
     return directory.utf8.last == UInt8(ascii: "/") ? directory + name : directory + "/" + name
   }
 
+  /// The path from the root, without symbolic links; the path itself where it leads nowhere.
+  package static func absolutePath(of path: String) -> String {
+    guard let text = unsafe realpath(path, nil) else { return path }
+    defer { unsafe free(text) }
+    // It ends with a zero byte, as all strings of the system do.
+    return unsafe String(cString: text)
+  }
+
   private static func kind(
     _ type: UInt8, of name: String, in directory: String
   ) throws(GraftError) -> FileKind {
