@@ -21,8 +21,11 @@ public struct Surgery: Sendable {
   /// The settings of loads that give none of their own: those of the first checkpoint.
   public var tuning: Tuning
 
-  private let sources: [Checkpoint]
+  let sources: [Checkpoint]
   private let transform: TransformPlan
+
+  /// The tree of what comes out, as expressions over the sources.
+  var result: Tree<LazyLeaf> { transform.result }
 
   /// Calls the function over the checkpoints' trees, and checks what it returns.
   init(

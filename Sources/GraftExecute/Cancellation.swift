@@ -1,21 +1,27 @@
-internal import GraftCore
+package import GraftCore
 internal import Synchronization
 
 /// Whether a task was cancelled, as threads can see it.
-final class Cancellation: Sendable {
+package final class Cancellation: Sendable {
   private let flag = Atomic(false)
+
+  /// A task that was not cancelled yet.
+  package init() {}
+
+  /// Whether the task was cancelled.
+  package var isCancelled: Bool { flag.load(ordering: .relaxed) }
 
   /// Tells the threads.
   func cancel() { flag.store(true, ordering: .relaxed) }
 
   /// - Throws: ``GraftError`` of code `cancelled` when the task was cancelled.
   func check() throws(GraftError) {
-    if flag.load(ordering: .relaxed) { throw GraftError(.cancelled, "the load was cancelled") }
+    if isCancelled { throw GraftError(.cancelled, "the load was cancelled") }
   }
 }
 
 /// Runs `body`, and tells `cancellation` when the task is cancelled meanwhile.
-func withCancellation<Value: Sendable>(
+package func withCancellation<Value: Sendable>(
   _ cancellation: Cancellation, _ body: () async throws(GraftError) -> Value
 ) async throws(GraftError) -> Value {
   let result: Result<Value, GraftError> = await withTaskCancellationHandler {

@@ -81,7 +81,10 @@ package struct TransformPlan: Sendable {
   }
 
   /// The leaves of each checkpoint that some result is made of, by the checkpoint's index.
-  package func usedLeaves() -> [Int: Set<TreePath>] {
+  package func usedLeaves() -> [Int: Set<TreePath>] { Self.leaves(usedBy: tensors.map(\.tensor)) }
+
+  /// The leaves of each checkpoint that these tensors are made of, by the checkpoint's index.
+  package static func leaves(usedBy tensors: [LazyTensor]) -> [Int: Set<TreePath>] {
     var used: [Int: Set<TreePath>] = [:]
     var seen: Set<ObjectIdentifier> = []
     func visit(_ node: Expression) {
@@ -97,7 +100,7 @@ package struct TransformPlan: Sendable {
       case .concatenated(let operands, _), .elementwise(_, let operands): operands.forEach(visit)
       }
     }
-    for (_, tensor) in tensors { visit(tensor.expression) }
+    for tensor in tensors { visit(tensor.expression) }
     return used
   }
 

@@ -1,0 +1,158 @@
+internal import GraftCore
+internal import GraftExecute
+internal import GraftFormats
+internal import GraftIO
+
+// A linked checkpoint is a save whose chunks mostly exist. The planner of links says which; the others go the way of every save.
+
+/// One linked checkpoint that is to be made.
+struct Linking {
+  /// What is linked.
+  let tree: Tree<LazyLeaf>
+  /// The checkpoints that it is made of, in the order of their numbers in the tree.
+  let sources: [Checkpoint]
+  let isOverwriting: Bool
+  let metadata: [JSONValue.Member]
+  let tuning: Tuning
+  let progress: (@Sendable (Progress) -> Void)?
+
+  /// Makes everything, or nothing.
+  ///
+  /// - Parameter started: when the caller's call began, for the report.
+  func run(to path: String, started: ContinuousClock.Instant) async throws(GraftError) -> LinkReport {
+    let claim = try SavesUnderWay.shared.claim(path)
+    let tree = tree.withoutPlaceholders
+    var tensors: [(path: TreePath, tensor: LazyTensor)] = []
+    var stringCount = 0
+    tree.forEachLeaf { path, leaf in
+      if case .tensor(let tensor) = leaf { tensors.append((path, tensor)) } else { stringCount += 1 }
+    }
+    guard tensors.count + stringCount > 0 else {
+      throw GraftError(
+        .leafNotFound, "there is no leaf to link", file: path, remedy: "select or return at least one")
+    }
+    let (outcomes, catalogs) = try await outcomes(of: tensors)
+
+    var linked: [TreePath: Layout] = [:]
+    var linkedByteCount = 0
+    var rewritten: [LinkReport.RewrittenLeaf] = []
+    for ((path, tensor), outcome) in zip(tensors, outcomes) {
+      switch outcome {
+      case .linked(let layout):
+        linked[path] = layout
+        linkedByteCount += tensor.spec.byteCount
+      case .rewritten(let reason):
+        rewritten.append(.init(path: path, reason: reason, byteCount: tensor.spec.byteCount))
+      case .hiddenInShards: preconditionFailure("shards were looked into")
+      }
+    }
+
+    var options = OrbaxPlan.Options()
+    options.customMetadata = metadata
+    options.isOverwriting = isOverwriting
+    let layout = try OrbaxPlan(
+      tree.mapLeaves { _, leaf in
+        switch leaf {
+        case .tensor(let tensor): .leaf(.tensor(tensor.spec))
+        case .string(let text): .leaf(.string(text))
+        case .placeholder: preconditionFailure("placeholders were taken out")
+        }
+      }, linked: linked, options: options)
+    var planner = Planner()
+    for catalog in catalogs { planner.addCheckpoint(catalog) }
+    var arrays: [Int] = []
+    for (array, (path, tensor)) in tensors.enumerated() where linked[path] == nil {
+      do throws(GraftError) {
+        _ = try planner.add(path, tensor.chunkMajor(layout.arrays[array].chunkShape))
+      } catch {
+        var error = error
+        error.leaf = path
+        throw error
+      }
+      arrays.append(array)
+    }
+
+    let writer = try await OrbaxWriter.begin(at: path, layout)
+    let adopted: [OrbaxLinks.File]
+    do throws(GraftError) {
+      adopted = try await adopt(catalogs.flatMap(\.files), into: writer)
+    } catch {
+      writer.abandon()
+      throw error
+    }
+    let saved = try await BegunSave(
+      plan: planner.plan(), places: arrays.map { .writer(writer, leaf: $0) }, writer: writer,
+      leafCount: arrays.count, byteCount: rewritten.reduce(0) { $0 + $1.byteCount }, tuning: tuning,
+      progress: progress, started: started, claim: claim
+    ).run()
+    return LinkReport(
+      linkedLeafCount: linked.count, linkedByteCount: linkedByteCount, rewritten: rewritten,
+      stringCount: stringCount,
+      files: adopted.map { file in
+        LinkReport.LinkedFile(
+          source: file.source, name: Directory.path(of: file.name, in: OrbaxPlan.checkpointable),
+          way: LinkReport.LinkedFile.Way(file.adopted.way), copiedByteCount: file.adopted.copiedByteCount)
+      }, storedByteCount: saved.storedByteCount, reading: saved.reading, elapsed: saved.elapsed)
+  }
+
+  /// What becomes of each tensor, and the sources' catalogs, with the shards looked into that somebody has to know.
+  private func outcomes(
+    of tensors: [(path: TreePath, tensor: LazyTensor)]
+  ) async throws(GraftError) -> ([LinkPlanner.Outcome], [Catalog]) {
+    var planner = LinkPlanner()
+    for source in sources { planner.addCheckpoint(source.catalog) }
+    var outcomes: [LinkPlanner.Outcome] = []
+    outcomes.reserveCapacity(tensors.count)
+    for (_, tensor) in tensors { outcomes.append(Self.outcome(of: tensor, planner)) }
+    guard sources.contains(where: { $0.catalog.hasShards }) else {
+      return (outcomes, sources.map(\.catalog))
+    }
+
+    // Shards that are linked whole stay closed.
+    let open = zip(tensors, outcomes).filter { if case .linked = $1 { false } else { true } }
+    let used = TransformPlan.leaves(usedBy: open.map { $0.0.tensor })
+    var catalogs: [Catalog] = []
+    for (index, source) in sources.enumerated() {
+      let paths = used[index] ?? []
+      let target = source.tree.mapLeaves { path, _ -> Tree<Target> in
+        paths.contains(path) ? .stored : .placeholder
+      }
+      catalogs.append(try await source.catalog.resolvingShards(for: target, limits: source.limits))
+    }
+    planner = LinkPlanner()
+    for catalog in catalogs { planner.addCheckpoint(catalog) }
+    for index in outcomes.indices where outcomes[index] == .hiddenInShards {
+      outcomes[index] = Self.outcome(of: tensors[index].tensor, planner)
+    }
+    return (outcomes, catalogs)
+  }
+
+  private static func outcome(of tensor: LazyTensor, _ planner: LinkPlanner) -> LinkPlanner.Outcome {
+    let outcome = planner.outcome(of: tensor)
+    guard case .linked(let layout) = outcome,
+      let reason = ZarrVersion.reasonNotToLink(tensor.spec, layout)
+    else { return outcome }
+    return .rewritten(because: reason)
+  }
+
+  private func adopt(
+    _ files: [StoredFile], into writer: OrbaxWriter
+  ) async throws(GraftError) -> [OrbaxLinks.File] {
+    let cancellation = Cancellation()
+    return try await withCancellation(cancellation) { () async throws(GraftError) in
+      try await BlockingThreads.shared.run { () throws(GraftError) in
+        try writer.adopt(files, isCancelled: { cancellation.isCancelled })
+      }
+    }
+  }
+}
+
+extension LinkReport.LinkedFile.Way {
+  fileprivate init(_ way: AdoptedFile.Way) {
+    switch way {
+    case .hardLink: self = .hardLink
+    case .reflink: self = .reflink
+    case .copy: self = .copy
+    }
+  }
+}
