@@ -9,7 +9,9 @@ extension Surgery {
   /// checkpoint stands alone when its sources are deleted; one that is *changed in place* afterwards would change it too,
   /// and opening it is an error then.
   /// - Parameters:
-  ///   - path: the name of the new checkpoint.
+  ///   - path: the name of the new checkpoint, or of the folder of steps that it goes to.
+  ///   - step: the number of a step, which makes `path` a folder of steps; nil for a checkpoint of that name.
+  ///   - rewriting: how leaves are written that are not linked.
   ///   - overwriting: whether what is at `path` is replaced, only when it is an Orbax checkpoint.
   ///   - metadata: what the checkpoint says about itself, as text by key; nil for what users put into the first source.
   ///   - tuning: how to read what is rewritten; nil for the surgery's own settings.
@@ -19,21 +21,22 @@ extension Surgery {
   @concurrent
   @discardableResult
   public func link(
-    to path: String, overwriting: Bool = false, metadata: [(key: String, value: String)]? = nil,
-    tuning: Tuning? = nil, progress: (@Sendable (Progress) -> Void)? = nil
+    to path: String, step: Int? = nil, rewriting: OrbaxOptions = OrbaxOptions(), overwriting: Bool = false,
+    metadata: [(key: String, value: String)]? = nil, tuning: Tuning? = nil,
+    progress: (@Sendable (Progress) -> Void)? = nil
   ) async throws(GraftError) -> LinkReport {
     let started = ContinuousClock.now
     return try await Linking(
-      tree: result, sources: sources, isOverwriting: overwriting,
+      tree: result, sources: sources, rewriting: rewriting, isOverwriting: overwriting,
       metadata: Saving.members(metadata) ?? sources.first?.catalog.userMembers ?? [],
       tuning: tuning ?? self.tuning, progress: progress
-    ).run(to: path, started: started)
+    ).run(to: Saving.path(path, step: step, .orbax), started: started)
   }
 }
 
 extension Checkpoint {
   /// Makes an Orbax checkpoint of this one, or of some of its leaves, out of the bytes that exist; see
-  /// ``Surgery/link(to:overwriting:metadata:tuning:progress:)``.
+  /// ``Surgery/link(to:step:rewriting:overwriting:metadata:tuning:progress:)``.
   ///
   /// A safetensors model becomes a checkpoint that Orbax loads, in milliseconds.
   ///
@@ -41,16 +44,17 @@ extension Checkpoint {
   @concurrent
   @discardableResult
   public func link(
-    to path: String, selecting selection: Selection = Selection(), overwriting: Bool = false,
+    to path: String, step: Int? = nil, selecting selection: Selection = Selection(),
+    rewriting: OrbaxOptions = OrbaxOptions(), overwriting: Bool = false,
     metadata: [(key: String, value: String)]? = nil, tuning: Tuning? = nil,
     progress: (@Sendable (Progress) -> Void)? = nil
   ) async throws(GraftError) -> LinkReport {
     let started = ContinuousClock.now
     let transform = try TransformPlan(target(selecting: selection), from: catalog, partial: true)
     return try await Linking(
-      tree: transform.result, sources: [self], isOverwriting: overwriting,
+      tree: transform.result, sources: [self], rewriting: rewriting, isOverwriting: overwriting,
       metadata: Saving.members(metadata) ?? catalog.userMembers, tuning: tuning ?? self.tuning,
       progress: progress
-    ).run(to: path, started: started)
+    ).run(to: Saving.path(path, step: step, .orbax), started: started)
   }
 }

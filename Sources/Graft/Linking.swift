@@ -11,6 +11,8 @@ struct Linking {
   let tree: Tree<LazyLeaf>
   /// The checkpoints that it is made of, in the order of their numbers in the tree.
   let sources: [Checkpoint]
+  /// How leaves are written that are not linked.
+  let rewriting: OrbaxOptions
   let isOverwriting: Bool
   let metadata: [JSONValue.Member]
   let tuning: Tuning
@@ -20,6 +22,11 @@ struct Linking {
   ///
   /// - Parameter started: when the caller's call began, for the report.
   func run(to path: String, started: ContinuousClock.Instant) async throws(GraftError) -> LinkReport {
+    guard rewriting.version == .version1, rewriting.zarrVersion != .version2, rewriting.usesDatabase else {
+      throw GraftError(
+        .invalidArgument, "only a checkpoint of version 1 with Zarr 3 in a database can be linked", file: path,
+        remedy: "leave these options as they are, or save a copy")
+    }
     let claim = try SavesUnderWay.shared.claim(path)
     let tree = tree.withoutPlaceholders
     var tensors: [(path: TreePath, tensor: LazyTensor)] = []
@@ -47,9 +54,10 @@ struct Linking {
       }
     }
 
-    var options = OrbaxPlan.Options()
-    options.customMetadata = metadata
-    options.isOverwriting = isOverwriting
+    let options = try Saving(
+      tree: tree, catalogs: catalogs, format: .orbax(rewriting), isOverwriting: isOverwriting, isFlat: false,
+      metadata: metadata, tuning: tuning, progress: progress
+    ).orbaxOptions(rewriting)
     let layout = try OrbaxPlan(
       tree.mapLeaves { _, leaf in
         switch leaf {

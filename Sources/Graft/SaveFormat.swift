@@ -29,6 +29,11 @@ public struct SaveFormat: Hashable, Sendable {
   /// An Orbax checkpoint.
   public static func orbax(_ options: OrbaxOptions) -> SaveFormat { SaveFormat(kind: .orbax(options)) }
 
+  /// How the Orbax checkpoint is written that this is at such a path; nil where it is of another format.
+  package func orbaxOptions(for path: String) -> OrbaxOptions? {
+    if case .orbax(let options) = kind(for: path) { options } else { nil }
+  }
+
   /// The kind of a checkpoint that is to stand at this path.
   func kind(for path: String) -> Kind {
     guard kind == .byName else { return kind }

@@ -183,7 +183,7 @@ struct Saving {
   /// A leaf as Orbax's metadata has it.
   ///
   /// One that is as it was in a checkpoint of Orbax stays a Python number, a random key or a sharded array if it was one.
-  private func orbaxLeaf(_ leaf: LazyLeaf) -> OrbaxPlan.Leaf {
+  func orbaxLeaf(_ leaf: LazyLeaf) -> OrbaxPlan.Leaf {
     switch leaf {
     case .tensor(let tensor):
       guard case .stored(let operand) = tensor.expression.operation,
@@ -195,7 +195,7 @@ struct Saving {
     }
   }
 
-  private func orbaxOptions(_ options: OrbaxOptions) throws(GraftError) -> OrbaxPlan.Options {
+  func orbaxOptions(_ options: OrbaxOptions) throws(GraftError) -> OrbaxPlan.Options {
     func atLeastOne(_ count: Int, _ what: String) throws(GraftError) -> Int {
       guard count > 0 else { throw GraftError(.invalidArgument, "\(what) is at least 1", found: "\(count)") }
       return count

@@ -64,6 +64,12 @@ struct WritingOptions: ParsableArguments {
       "Write Orbax's step of this number, into DESTINATION as a folder of steps.", valueName: "number"))
   var step: Int?
 
+  @Flag(
+    help:
+      "Make an Orbax checkpoint over the bytes of the sources: their files become a part of it, and only leaves that cannot be linked are written."
+  )
+  var link = false
+
   @Flag(help: "Replace what is at the destination.")
   var overwrite = false
 
@@ -74,12 +80,16 @@ struct WritingOptions: ParsableArguments {
     let given = [
       ("--compression", compression != nil), ("--chunk-size", chunkSize != nil), ("--cut", !cut.isEmpty),
       ("--format-version", formatVersion != nil), ("--zarr", zarr != nil), ("--folders", folders),
-      ("--no-checksums", noChecksums), ("--step", step != nil),
+      ("--no-checksums", noChecksums), ("--step", step != nil), ("--link", link),
     ]
     return given.first { $0.1 }?.0
   }
 
   func validate(for destination: String) throws {
+    if link, folders || formatVersion == 0 || zarr == 2 {
+      throw ValidationError(
+        "--link makes a checkpoint of version 1 with Zarr 3 in a database; leave --folders, --format-version and --zarr out.")
+    }
     if isSingleFile(destination), format == .orbax {
       throw ValidationError(
         "A destination that ends in .safetensors is no Orbax checkpoint; choose another name.")
@@ -131,9 +141,17 @@ struct WritingOptions: ParsableArguments {
     return .orbax(options)
   }
 
+  /// How leaves are written that are not linked.
+  func orbaxOptions(for destination: String) throws(GraftError) -> OrbaxOptions {
+    guard let options = try format(for: destination).orbaxOptions(for: destination) else {
+      preconditionFailure("--link was validated")
+    }
+    return options
+  }
+
   /// Writes with the memory measured that it takes.
   func write(
-    to destination: String, _ save: () async throws(GraftError) -> SaveReport
+    to destination: String, _ save: () async throws(GraftError) -> ConvertAnswer.Report
   ) async throws(GraftError) -> ConvertAnswer {
     let memory = try PeakMemorySampler()
     do throws(GraftError) {

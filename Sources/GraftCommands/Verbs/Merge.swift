@@ -31,9 +31,16 @@ struct Merge: Verb {
       recipe: recipe, on: nil, selecting: Selection(), opening: opening, tuning: tuning)
     guard let surgery else { preconditionFailure("a recipe is a surgery") }
     return try await writing.write(to: destination) { () async throws(GraftError) in
-      try await surgery.save(
-        to: destination, step: writing.step, as: format, overwriting: writing.overwrite,
-        progress: session.progress("merging", totalByteCount: surgery.byteCount))
+      let progress = session.progress("merging", totalByteCount: surgery.byteCount)
+      if writing.link {
+        return .linked(
+          try await surgery.link(
+            to: destination, step: writing.step, rewriting: writing.orbaxOptions(for: destination),
+            overwriting: writing.overwrite, progress: progress))
+      }
+      return .saved(
+        try await surgery.save(
+          to: destination, step: writing.step, as: format, overwriting: writing.overwrite, progress: progress))
     }
   }
 }
