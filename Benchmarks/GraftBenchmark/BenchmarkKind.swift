@@ -15,6 +15,7 @@ package enum BenchmarkKind: String, CaseIterable, Hashable, Sendable {
   case stacks
   case save
   case surgeryMemory = "surgery-memory"
+  case link
 
   /// The question, in a line.
   package var summary: String {
@@ -31,6 +32,7 @@ package enum BenchmarkKind: String, CaseIterable, Hashable, Sendable {
     case .stacks: "What does stacking layers along any axis cost beyond loading them?"
     case .save: "How close do saves come to bare zstd and to the disk?"
     case .surgeryMemory: "Does every surgery stay within its budget, on a leaf that is far larger?"
+    case .link: "How long does a merge or a stack take that moves no bytes, and is that the same for every size?"
     case .memory: "How much memory does a load or a conversion take beyond its result?"
     }
   }
@@ -54,6 +56,7 @@ package enum BenchmarkKind: String, CaseIterable, Hashable, Sendable {
       case .stacks: try await StackBenchmark(options).run()
       case .save: try await SaveBenchmark(options).run()
       case .surgeryMemory: try await SurgeryMemoryBenchmark(options).run()
+      case .link: try await LinkBenchmark(options).run()
       case .memory: try await MemoryBenchmark(options).run()
       }
     report.name = rawValue

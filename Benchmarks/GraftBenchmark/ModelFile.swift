@@ -24,9 +24,11 @@ package struct ModelFile: Sendable {
   package let leaves: [Leaf]
 
   /// Makes the file in a folder, unless it is there.
-  package static func make(_ name: String, in folder: String, _ leaves: [Leaf]) throws(GraftError)
-    -> ModelFile
-  {
+  ///
+  /// - Parameter areHoles: whether the tensors are left to the file system as holes, for what reads none of their bytes.
+  package static func make(
+    _ name: String, in folder: String, _ leaves: [Leaf], areHoles: Bool = false
+  ) throws(GraftError) -> ModelFile {
     try makeFolder(folder)
     let path = "\(folder)/\(name).safetensors"
     let header = header(of: leaves)
@@ -36,12 +38,16 @@ package struct ModelFile: Sendable {
     {
       return ModelFile(path: path, leaves: leaves)
     }
-    let staged = try AtomicFile(at: path, overwriting: true, byteCount: byteCount)
+    let staged = try AtomicFile(at: path, overwriting: true, byteCount: areHoles ? nil : byteCount)
     do {
       try unsafe staged.file.write(header.span.bytes, at: 0)
       var block = [UInt64](repeating: 0, count: 512 << 10)
       var state: UInt64 = 0x9E37_79B9_7F4A_7C15
       var offset = header.count
+      if areHoles {
+        try staged.file.resize(byteCount: byteCount)
+        offset = byteCount
+      }
       while offset < byteCount {
         // Noise: a disk or host that compresses or finds equal blocks must gain nothing from it.
         for index in block.indices {

@@ -54,18 +54,11 @@ struct Linking {
       }
     }
 
-    let options = try Saving(
+    let saving = Saving(
       tree: tree, catalogs: catalogs, format: .orbax(rewriting), isOverwriting: isOverwriting, isFlat: false,
-      metadata: metadata, tuning: tuning, progress: progress
-    ).orbaxOptions(rewriting)
+      metadata: metadata, tuning: tuning, progress: progress)
     let layout = try OrbaxPlan(
-      tree.mapLeaves { _, leaf in
-        switch leaf {
-        case .tensor(let tensor): .leaf(.tensor(tensor.spec))
-        case .string(let text): .leaf(.string(text))
-        case .placeholder: preconditionFailure("placeholders were taken out")
-        }
-      }, linked: linked, options: options)
+      tree.mapLeaves { .leaf(saving.orbaxLeaf($1)) }, linked: linked, options: saving.orbaxOptions(rewriting))
     var planner = Planner()
     for catalog in catalogs { planner.addCheckpoint(catalog) }
     var arrays: [Int] = []

@@ -147,11 +147,11 @@ def test_a_stacked_model_is_linked_and_outlives_its_source(graft, tmp_path, layo
 
 
 GRIDS = {
-    "whole shards": (DATABASE_3, shards([8, 48], [4, 16], [LITTLE, ZSTD]),
-    "shards in folders": (FOLDERS_3, shards([8, 48], [4, 16], [LITTLE, ZSTD]),
+    "whole shards": (DATABASE_3, shards([8, 48], [4, 16], [LITTLE, ZSTD])),
+    "shards in folders": (FOLDERS_3, shards([8, 48], [4, 16], [LITTLE, ZSTD])),
     "shards with checksums, index in front": (
-        DATABASE_3, shards([16, 24], [8, 24], [LITTLE, ZSTD, {"name": "crc32c"}], index_location="start"),
-    "plain chunks in shards": (DATABASE_3, shards([32, 48], [8, 48], [LITTLE]),
+        DATABASE_3, shards([16, 24], [8, 24], [LITTLE, ZSTD, {"name": "crc32c"}], index_location="start")),
+    "plain chunks in shards": (DATABASE_3, shards([32, 48], [8, 48], [LITTLE])),
     "chunks that divide nothing": (DATABASE_3, {
         "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [5, 9]}}, "codecs": [LITTLE, ZSTD]}),
     "blosc": (DATABASE_3, {"codecs": [LITTLE, {"name": "blosc", "configuration": {

@@ -22,8 +22,10 @@ package struct Lowering {
     piece.sources = [piece.sources[source]]
     switch operand.source {
     case .stored(let stored):
-      try lower(
-        piece, stored, grid: stored.layout.gridShape(of: operand.spec.shape), axis: 0, chunk: 0)
+      let layout = stored.layout
+      try piece.cut(
+        source: 0, cellShape: layout.chunkShape, grid: layout.gridShape(of: operand.spec.shape)
+      ) { (chunk, part) throws(GraftError) in add(part, stored, layout.chunks[chunk]) }
     case .host(let host):
       addLiteral(.tensor(host), copy(piece, strides: operand.spec.shape.rowMajorStrides))
     case .product(let product):
@@ -37,22 +39,6 @@ package struct Lowering {
     case .generated(let generator):
       addLiteral(
         .generated(generator, operand.spec), copy(piece, strides: operand.spec.shape.rowMajorStrides))
-    }
-  }
-
-  /// Cuts the piece at the chunk grid, axis after axis.
-  private mutating func lower(
-    _ piece: Piece, _ stored: StoredTensor, grid: Shape, axis: Int, chunk: Int
-  ) throws(GraftError) {
-    guard axis < grid.rank else { return add(piece, stored, stored.layout.chunks[chunk]) }
-    if grid[axis] == 1 {
-      return try lower(piece, stored, grid: grid, axis: axis + 1, chunk: chunk)
-    }
-    let extent = Swift.max(stored.layout.chunkShape[axis], 1)
-    try piece.cut(.axis(source: 0, axis: axis), every: extent) { (index, part) throws(GraftError) in
-      var part = part
-      part.sources[0][axis].offset -= index * extent
-      try lower(part, stored, grid: grid, axis: axis + 1, chunk: chunk * grid[axis] + index)
     }
   }
 

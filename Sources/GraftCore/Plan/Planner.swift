@@ -190,13 +190,7 @@ extension Planner {
       case .stored, .host, .generated, .product:
         source += 1
       case .view(let operand, let map):
-        let axes = draft.piece.sources[source]
-        draft.piece.sources[source] = map.axes.map { axis in
-          switch axis {
-          case .constant(let index): Affine(offset: index)
-          case .result(let axis, let step, let offset): axes[axis].scaled(by: step, plus: offset)
-          }
-        }
+        draft.piece.enter(map, source: source)
         draft.nodes[source] = operand
       case .elementwise(let operation, let operands):
         guard draft.nodes.count + operands.count <= Self.programStepLimit else {
@@ -219,11 +213,10 @@ extension Planner {
         }
         return
       case .concatenated(let operands, let axis):
-        let starts = operands.reduce(into: [0]) { $0.append($0[$0.count - 1] + $1.spec.shape[axis]) }
-        try draft.piece.cut(.axis(source: source, axis: axis), at: { Self.operand(at: $0, starts) }) {
+        let extents = operands.map { $0.spec.shape[axis] }
+        try draft.piece.cut(source: source, axis: axis, betweenPartsOf: extents) {
           (index, piece) throws(GraftError) in
           draft.piece = piece
-          draft.piece.sources[source][axis].offset -= starts[index]
           draft.nodes[source] = operands[index]
           try lower(draft, result: result)
         }
@@ -231,17 +224,6 @@ extension Planner {
       }
     }
     try add(draft, result: result)
-  }
-
-  /// Which of the operands that begin at these indices holds an index.
-  private static func operand(at index: Int, _ starts: [Int]) -> Piece.Interval {
-    var (lower, upper) = (0, starts.count - 1)
-    // The last operand that begins at or before the index; empty ones before it begin there too.
-    while upper - lower > 1 {
-      let middle = (lower + upper) / 2
-      if starts[middle] <= index { lower = middle } else { upper = middle }
-    }
-    return Piece.Interval(index: lower, range: starts[lower]..<starts[lower + 1])
   }
 
   /// Adds a part all of whose nodes are sources.

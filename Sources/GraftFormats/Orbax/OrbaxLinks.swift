@@ -112,7 +112,7 @@ extension Layout {
 
 extension OrbaxPlan.PlannedArray {
   /// The array over chunks or shards that exist.
-  func linked(to layout: Layout) throws(GraftError) -> OrbaxPlan.PlannedArray {
+  func linked(to layout: Layout) -> OrbaxPlan.PlannedArray {
     var array = OrbaxPlan.PlannedArray(
       path: path, spec: spec, name: name, chunkShape: layout.shards?.shape ?? layout.chunkShape,
       grid: ZarrArray.grid(spec.shape, layout.shards?.shape ?? layout.chunkShape), chunkCount: 0,

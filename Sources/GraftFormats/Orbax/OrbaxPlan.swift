@@ -141,6 +141,7 @@ package struct OrbaxPlan: Sendable {
     var names = OrbaxNames(inFolders: !options.usesDatabase)
     var arrays: [PlannedArray] = []
     var chunkCount = 0
+    var linkedChunkCount = 0
     var shardings: [JSONValue.Member] = []
     var onDevices: [JSONValue] = []
     var strings: [JSONValue.Member] = []
@@ -151,7 +152,10 @@ package struct OrbaxPlan: Sendable {
       case .tensor(let spec, let kind):
         do throws(GraftError) {
           var array = try Self.array(path, spec, name, firstChunk: chunkCount, zarrVersion, options)
-          if let layout = linked[path] { array = try array.linked(to: layout) }
+          if let layout = linked[path] {
+            linkedChunkCount += layout.cells.count
+            array = array.linked(to: layout)
+          }
           chunkCount += array.chunkCount
           arrays.append(array)
           if case .jax(let sharding, let randomKey) = kind {
@@ -165,6 +169,12 @@ package struct OrbaxPlan: Sendable {
       }
     }
     try names.check()
+    guard linkedChunkCount <= options.limits.chunkCount - chunkCount else {
+      throw GraftError(
+        .limitExceeded, "the checkpoint would have too many chunks",
+        expected: "at most \(options.limits.chunkCount)", found: "\(linkedChunkCount + chunkCount)",
+        remedy: "save what has many chunks, or raise Limits.chunkCount where it is written and read")
+    }
     self.arrays = arrays
     self.chunkCount = chunkCount
 
