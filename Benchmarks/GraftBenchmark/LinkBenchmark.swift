@@ -72,7 +72,7 @@ struct LinkBenchmark {
       run: { () throws(GraftError) in
         let folder = try AtomicDirectory(at: destination)
         let byte: [UInt8] = [0]
-        try folder.createFile("byte").write(byte.span.bytes, at: 0)
+        try unsafe folder.createFile("byte").write(byte.span.bytes, at: 0)
         try folder.commit()
       })
   }
