@@ -28,10 +28,14 @@ package struct LinkPlanner {
   private static let pieceLimit = 1 << 16
   /// How many pieces chunk shapes are guessed from, and how many chunks of each are looked at.
   private static let guessLimit = (pieces: 4, chunks: 64)
-  /// A leaf is not cut into more chunks than this when they get smaller than ``smallestRunByteCount``: whoever reads it would
-  /// wait for the requests and not for the bytes.
-  private static let smallRunLimit = 1024
+  /// A leaf is not cut into more chunks than this when they get smaller than ``smallestRunByteCount``: writing those bytes anew takes
+  /// as long as the requests that whoever reads the leaf would wait for.
+  private static let smallRunLimit = 16
   private static let smallestRunByteCount = 64 << 10
+  /// How many times as many elements the chunks of a leaf may hold, beyond its edges too, as those of its sources do for theirs.
+  ///
+  /// The first columns of a matrix are a part of its chunks that begins where they do; readers would take all of them.
+  private static let marginLimit = 2
   /// Chunks without codecs that are larger are cut, so that readers of a part do not have to take all of it, and readers of
   /// all can read in parallel.
   package static let largestRunByteCount = 32 << 20
@@ -197,6 +201,7 @@ private struct LinkSource {
     guard grid.checkedElementCount == cells.count else {
       throw LinkPlanner.reason("its chunks are no grid over it")
     }
+    margin = Double(cells.count) * Double(cellShape.checkedElementCount ?? .max) / Double(spec.elementCount)
     // A chunk without codecs is as large as its elements; what is not is found out by whoever reads it.
     guard
       shards != nil || !layout.codecs.isEmpty
@@ -214,6 +219,9 @@ private struct LinkSource {
       indexIsAtEnd: layout.shards?.indexIsAtEnd ?? false,
       indexHasChecksum: layout.shards?.indexHasChecksum ?? false)
   }
+
+  /// How many times as many elements as the tensor its cells hold.
+  let margin: Double
 
   /// Whether a part of a cell is a run of bytes.
   var isPlain: Bool { layout.codecs.isEmpty && layout.shards == nil }
@@ -356,6 +364,11 @@ extension LinkPlanner {
     }
     guard let elementCount = guess.cellShape.checkedElementCount else {
       throw Self.notWhole(parts.sources[0].cellShape)
+    }
+    let (stored, overflow) = cellCount.multipliedReportingOverflow(by: elementCount)
+    let margin = parts.sources.lazy.map(\.margin).max() ?? 1
+    guard !overflow, Double(stored) <= Double(Self.marginLimit * spec.elementCount) * margin else {
+      throw Self.reason("most of its chunks, of shape \(guess.cellShape), would be beyond its edges")
     }
     var cells = [LinkedCell?](repeating: nil, count: cellCount)
     var visitCount = 0
