@@ -32,7 +32,7 @@ package enum BenchmarkKind: String, CaseIterable, Hashable, Sendable {
     case .stacks: "What does stacking layers along any axis cost beyond loading them?"
     case .save: "How close do saves come to bare zstd and to the disk?"
     case .surgeryMemory: "Does every surgery stay within its budget, on a leaf that is far larger?"
-    case .link: "How long does a merge or a stack take that moves no bytes, and is that the same for every size?"
+    case .link: "How long does a merge or a stack take that moves no bytes, whatever its size?"
     case .memory: "How much memory does a load or a conversion take beyond its result?"
     }
   }

@@ -112,15 +112,23 @@ struct LinkBenchmark {
     let linking = linking("link \(count) leaves", byteCount: checkpoint.logicalByteCount) {
       try checkpoint.transform { $0 }
     }
+    let processor = ProcessorTime()
     let results = try await InterleavedRounds.run(
       [
-        linking,
+        Contestant(
+          linking.name, byteCount: linking.byteCount, prepare: linking.prepare,
+          run: { () async throws(GraftError) in
+            try await processor.measure { () async throws(GraftError) in try await linking.run() }
+          }),
         Contestant("open what is linked", byteCount: 1) { () async throws(GraftError) in
           _ = try await Checkpoint(at: destination)
         },
       ], rounds: options.rounds)
-    var table = BenchmarkReport.Table("\(count) leaves", ["what", "ms"])
-    for result in results { table.rows.append([.text(result.name), .spread(result.milliseconds)]) }
+    var table = BenchmarkReport.Table("\(count) leaves", ["what", "ms", "processor ms"])
+    let used = Spread(processor.counted.map { $0 * 1000 })
+    for (result, used) in zip(results, [BenchmarkReport.Cell.spread(used), .text("")]) {
+      table.rows.append([.text(result.name), .spread(result.milliseconds), used])
+    }
     report.tables.append(table)
     report.claims.append(
       .init("milliseconds to link \(count) leaves", results[0].milliseconds.median, .atMost(2000)))

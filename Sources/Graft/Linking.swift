@@ -24,7 +24,8 @@ struct Linking {
   func run(to path: String, started: ContinuousClock.Instant) async throws(GraftError) -> LinkReport {
     guard rewriting.version == .version1, rewriting.zarrVersion != .version2, rewriting.usesDatabase else {
       throw GraftError(
-        .invalidArgument, "only a checkpoint of version 1 with Zarr 3 in a database can be linked", file: path,
+        .invalidArgument, "only a checkpoint of version 1 with Zarr 3 in a database can be linked",
+        file: path,
         remedy: "leave these options as they are, or save a copy")
     }
     let claim = try SavesUnderWay.shared.claim(path)

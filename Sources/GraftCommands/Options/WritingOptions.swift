@@ -88,7 +88,8 @@ struct WritingOptions: ParsableArguments {
   func validate(for destination: String) throws {
     if link, folders || formatVersion == 0 || zarr == 2 {
       throw ValidationError(
-        "--link makes a checkpoint of version 1 with Zarr 3 in a database; leave --folders, --format-version and --zarr out.")
+        "--link makes a checkpoint of version 1 with Zarr 3 in a database; leave --folders, --format-version and --zarr out."
+      )
     }
     if isSingleFile(destination), format == .orbax {
       throw ValidationError(

@@ -40,7 +40,8 @@ struct Merge: Verb {
       }
       return .saved(
         try await surgery.save(
-          to: destination, step: writing.step, as: format, overwriting: writing.overwrite, progress: progress))
+          to: destination, step: writing.step, as: format, overwriting: writing.overwrite, progress: progress)
+      )
     }
   }
 }
