@@ -40,7 +40,16 @@ extension Checkpoint {
   ///
   /// A safetensors model becomes a checkpoint that Orbax loads, in milliseconds.
   ///
-  /// - Parameter selection: which leaves; all unless given.
+  /// - Parameters:
+  ///   - path: the name of the new checkpoint, or of the folder of steps that it goes to.
+  ///   - step: the number of a step, which makes `path` a folder of steps; nil for a checkpoint of that name.
+  ///   - selection: which leaves; all unless given.
+  ///   - rewriting: how leaves are written that are not linked.
+  ///   - overwriting: whether what is at `path` is replaced, only when it is an Orbax checkpoint.
+  ///   - metadata: what the checkpoint says about itself, as text by key; nil for what users put into this one.
+  ///   - tuning: how to read what is rewritten; nil for the checkpoint's own settings.
+  ///   - progress: called while leaves are rewritten, as for a save.
+  /// - Throws: as ``Surgery/link(to:step:rewriting:overwriting:metadata:tuning:progress:)``.
   @concurrent
   @discardableResult
   public func link(
