@@ -29,6 +29,10 @@ extension Checkpoint {
     progress: (@Sendable (Progress) -> Void)? = nil
   ) async throws(GraftError) -> SaveReport {
     let started = ContinuousClock.now
+    if (tuning ?? self.tuning).verification == .always {
+      let leaves = catalog.tree.leaves.filter { selection.selects($0.path) }
+      try await verifyFirst(leaves.map { ($0.path, $0.leaf.spec.tensor) }, tuning ?? self.tuning)
+    }
     return try await saving(
       selection, as: format, overwriting: overwriting, metadata: metadata, tuning: tuning,
       progress: progress

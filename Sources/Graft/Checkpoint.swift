@@ -99,6 +99,7 @@ extension Checkpoint {
     let started = ContinuousClock.now
     let catalog = try await catalog.resolvingShards(for: target, limits: limits)
     let load = try LoadPlan(target, from: catalog, partial: partial)
+    try await verifyFirst(load.plan.results.map { ($0.path, $0.spec) }, tuning ?? self.tuning)
     return try await Loading(load: load, tuning: tuning ?? self.tuning, progress: progress)
       .run(to: destination, started: started)
   }

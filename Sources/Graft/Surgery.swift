@@ -53,6 +53,7 @@ public struct Surgery: Sendable {
     progress: (@Sendable (Progress) -> Void)? = nil
   ) async throws(GraftError) -> Loaded {
     let started = ContinuousClock.now
+    try await verifyFirst(tuning ?? self.tuning)
     return try await Loading(load: planned(), tuning: tuning ?? self.tuning, progress: progress)
       .run(to: destination, started: started)
   }
@@ -85,6 +86,7 @@ public struct Surgery: Sendable {
     progress: (@Sendable (Progress) -> Void)? = nil
   ) async throws(GraftError) -> SaveReport {
     let started = ContinuousClock.now
+    try await verifyFirst(tuning ?? self.tuning)
     return try await saving(
       as: format, overwriting: overwriting, metadata: metadata, tuning: tuning, progress: progress
     ).run(to: Saving.path(path, step: step, format), started: started)
@@ -108,6 +110,14 @@ public struct Surgery: Sendable {
       isFlat: sources.first?.isFlat ?? false,
       metadata: Saving.members(metadata) ?? sources.first?.catalog.userMembers ?? [],
       tuning: tuning ?? self.tuning, progress: progress)
+  }
+
+  /// Verifies the sources' leaves that are used, where every byte is to be verified.
+  private func verifyFirst(_ tuning: Tuning) async throws(GraftError) {
+    guard tuning.verification == .always else { return }
+    for (source, paths) in transform.usedLeaves().sorted(by: { $0.key < $1.key }) {
+      try await sources[source].verifyFirst(paths.map { ($0, nil) }, tuning)
+    }
   }
 
   private func planned() async throws(GraftError) -> LoadPlan { try transform.plan(try await catalogs()) }

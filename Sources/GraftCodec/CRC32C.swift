@@ -16,3 +16,36 @@ package enum CRC32C {
   /// Whether the processor's instructions are used.
   package static var isAccelerated: Bool { graft_crc32c_is_accelerated() }
 }
+
+extension CRC32C {
+  /// The checksum of bytes followed by others, from the checksums of both and the number of the others.
+  ///
+  /// A checksum is a remainder of polynomials over bits, and zeros behind the first bytes multiply theirs by a power of x, which
+  /// is found by squaring: some hundred operations, whatever the number.
+  package static func combine(_ first: UInt32, _ second: UInt32, byteCount: Int) -> UInt32 {
+    precondition(byteCount >= 0)
+    var result = first
+    var power = eighthPower
+    var count = byteCount
+    while count > 0 {
+      if count & 1 != 0 { result = product(result, power) }
+      power = product(power, power)
+      count >>= 1
+    }
+    return result ^ second
+  }
+
+  /// The polynomial, and x to the eighth, the coefficient of 1 in the highest bit.
+  private static let polynomial: UInt32 = 0x82F6_3B78
+  private static let eighthPower: UInt32 = 1 << (31 - 8)
+
+  /// The product of two polynomials, modulo the checksum's own.
+  private static func product(_ a: UInt32, _ b: UInt32) -> UInt32 {
+    var (sum, factor): (UInt32, UInt32) = (0, b)
+    for bit in stride(from: UInt32(31), through: 0, by: -1) {
+      if a & (1 << bit) != 0 { sum ^= factor }
+      factor = factor & 1 != 0 ? (factor >> 1) ^ polynomial : factor >> 1
+    }
+    return sum
+  }
+}

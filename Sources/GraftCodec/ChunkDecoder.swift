@@ -7,10 +7,14 @@ internal import CGraftCodec
 package struct ChunkDecoder: ~Copyable {
   private var zstd: ZstdDecoder
   private var stream: Stream?
+  private let verifiesChecksums: Bool
 
   /// A decoder whose streams look back at most this many bytes.
-  package init(windowByteCountLimit: Int) throws(CodecFailure) {
+  ///
+  /// - Parameter verifiesChecksums: whether the codec `crc32c` verifies, rather than only leaves its four bytes out.
+  package init(windowByteCountLimit: Int, verifiesChecksums: Bool = true) throws(CodecFailure) {
     zstd = try ZstdDecoder(windowByteCountLimit: windowByteCountLimit)
+    self.verifiesChecksums = verifiesChecksums
   }
 
   // MARK: Whole chunks
@@ -32,7 +36,7 @@ package struct ChunkDecoder: ~Copyable {
     }
     let rest = stages.dropFirst()
     if stage == .crc32c {
-      try undo(rest, try Self.verified(source), into: &destination)
+      try undo(rest, try verified(source), into: &destination)
     } else if rest.isEmpty {
       _ = try decode(source, by: stage, into: &destination, isExact: true)
     } else {
@@ -75,10 +79,11 @@ package struct ChunkDecoder: ~Copyable {
 
   /// The bytes before the checksum that stands behind them.
   @_lifetime(copy bytes)
-  private static func verified(_ bytes: RawSpan) throws(CodecFailure) -> RawSpan {
+  private func verified(_ bytes: RawSpan) throws(CodecFailure) -> RawSpan {
     guard bytes.byteCount >= 4 else { throw CodecFailure("crc32c", .truncated) }
     let content = bytes.extracting(droppingLast: 4)
-    let expected = checksum(in: bytes, at: content.byteCount)
+    if !verifiesChecksums { return content }
+    let expected = Self.checksum(in: bytes, at: content.byteCount)
     let found = CRC32C.checksum(content)
     guard found == expected else {
       throw CodecFailure("crc32c", .checksum(expected: expected, found: found))
@@ -199,7 +204,7 @@ package struct ChunkDecoder: ~Copyable {
       Self.put(content.extracting(first: count), into: &destination, at: 0)
       progress = Progress(consumed: count, produced: count)
     }
-    if stream.shape.hasInnerChecksum && progress.produced > 0 {
+    if verifiesChecksums && stream.shape.hasInnerChecksum && progress.produced > 0 {
       stream.innerSum = CRC32C.checksum(
         destination.bytes.extracting(base..<base + progress.produced), from: stream.innerSum)
     }
@@ -220,7 +225,10 @@ package struct ChunkDecoder: ~Copyable {
       stream.innerTrailer.append(unsafe bytes.bytes.unsafeLoad(fromByteOffset: 0, as: UInt8.self))
     }
     if stream.shape.hasOuterChecksum {
-      stream.outerSum = CRC32C.checksum(content.extracting(first: progress.consumed), from: stream.outerSum)
+      if verifiesChecksums {
+        stream.outerSum = CRC32C.checksum(
+          content.extracting(first: progress.consumed), from: stream.outerSum)
+      }
       if progress.consumed == content.byteCount {
         while progress.consumed < source.byteCount {
           stream.outerTrailer.append(
@@ -249,6 +257,7 @@ package struct ChunkDecoder: ~Copyable {
       throw CodecFailure(
         stream.shape.hasZstd ? "zstd" : "bytes", .tooLong(expected: stream.decodedByteCount))
     }
+    if !verifiesChecksums { return }
     if stream.shape.hasOuterChecksum && stream.outerTrailer.value != stream.outerSum {
       throw CodecFailure("crc32c", .checksum(expected: stream.outerTrailer.value, found: stream.outerSum))
     }

@@ -77,5 +77,8 @@ struct GraftCommand: ParsableCommand {
       A GLOB matches the paths of leaves: * within one key, ** across keys, {a,b} for either; what it matches, it takes with \
       all that is below.
       """,
-    subcommands: [Inspect.self, Peek.self, Load.self, PlanVerb.self, Convert.self, Merge.self, Doctor.self])
+    subcommands: [
+      Inspect.self, Peek.self, Load.self, PlanVerb.self, Convert.self, Merge.self, Verify.self, Diff.self,
+      Doctor.self,
+    ])
 }

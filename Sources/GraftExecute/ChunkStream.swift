@@ -45,6 +45,10 @@ internal import GraftIO
   private var position = 0
   private var pending = 0..<0
   private(set) var statistics = Decoding.Statistics()
+  /// The frames of what was read, where the chunk begins with zstd.
+  private(set) var frames = ZstdFrameWalk()
+  /// Whether all of the chunk was decoded, and its end was right.
+  private(set) var isFinished = false
 
   init(job: ChunkJob, source: Source, thread: DecodingThread) {
     self.job = job
@@ -156,6 +160,7 @@ internal import GraftIO
     } catch {
       throw .codec(error)
     }
+    isFinished = true
     if unsafe whole != nil { return }
     for copy in job.copies {
       do throws(GraftError) {
@@ -205,6 +210,9 @@ internal import GraftIO
       into: UnsafeMutableRawBufferPointer(rebasing: block[..<count]))
     position += count
     pending = 0..<count
+    if job.chain.stages.first == .zstd {
+      unsafe frames.walk(RawSpan(_unsafeBytes: UnsafeRawBufferPointer(rebasing: block[..<count])))
+    }
   }
 
   /// Reads a part of the chunk's encoded bytes.
@@ -249,7 +257,8 @@ internal import GraftIO
     }
   }
 
-  private func finish() throws(Failure) {
+  private mutating func finish() throws(Failure) {
     do throws(CodecFailure) { try thread.decoder.finishStream() } catch { throw .codec(error) }
+    isFinished = true
   }
 }

@@ -14,6 +14,7 @@ final class Decoding: Sendable {
   /// The most encoded bytes of a chunk that the engine reads at once.
   private let operationByteCount: Int
   private let threads: DecodingThreads
+  private let verifiesChecksums: Bool
 
   /// - Parameter threads: what to decode with, where an earlier execution may have left streams to go on with.
   init(
@@ -25,6 +26,7 @@ final class Decoding: Sendable {
     threadCount = readLayout.workerCount
     operationByteCount = readLayout.operationByteCount
     self.threads = threads ?? DecodingThreads(tuning, count: readLayout.workerCount)
+    verifiesChecksums = tuning.verification != .never
   }
 
   /// The memory that the threads' decoders and scratch took, in bytes.
@@ -34,12 +36,18 @@ final class Decoding: Sendable {
   func jobs() -> (small: [ChunkJob], large: [ChunkJob]) {
     var small: [ChunkJob] = []
     var large: [ChunkJob] = []
-    for job in allJobs {
-      // A small chunk may decode to a large one.
-      let fits = unsafe job.wholePlace != nil || job.decodedByteCount <= threads.scratchByteCount
-      if job.range.count <= operationByteCount && fits { small.append(job) } else { large.append(job) }
-    }
+    for job in allJobs { if isSmall(job) { small.append(job) } else { large.append(job) } }
     return (small, large)
+  }
+
+  /// Whether a checksum of all of the chunk's bytes is verified when it is decoded to its end.
+  func verifies(_ job: ChunkJob) -> Bool { verifiesChecksums && job.chain.stages.contains(.crc32c) }
+
+  /// Whether the engine reads the chunk whole.
+  func isSmall(_ job: ChunkJob) -> Bool {
+    // A small chunk may decode to a large one.
+    let fits = unsafe job.wholePlace != nil || job.decodedByteCount <= threads.scratchByteCount
+    return job.range.count <= operationByteCount && fits
   }
 
   /// Decodes a chunk that is in memory, and takes what is wanted of it to its place.
@@ -70,6 +78,10 @@ final class Decoding: Sendable {
   struct Statistics: Sendable {
     var bytesRead = 0
     var requestCount = 0
+    /// The bytes of chunks that were decoded to their end and have the checksums that stand with them.
+    var bytesVerified = 0
+    /// Of one chunk: whether all its frames of zstd have checksums.
+    var isChecksummed = false
   }
 
   /// Streams chunks, each on one thread; blocks until all are done.
@@ -87,6 +99,7 @@ final class Decoding: Sendable {
       total.withLock {
         $0.bytesRead += statistics.bytesRead
         $0.requestCount += statistics.requestCount
+        $0.bytesVerified += statistics.bytesVerified
       }
       progress?.add(job.copiedByteCount)
     }
@@ -116,6 +129,8 @@ final class Decoding: Sendable {
         }
       }
       statistics = stream.statistics
+      statistics.isChecksummed = stream.frames.isChecksummed
+      if stream.isFinished && self.verifies(job) { statistics.bytesVerified = job.range.count }
     }
     return statistics
   }

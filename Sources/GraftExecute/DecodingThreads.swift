@@ -12,6 +12,7 @@ final class DecodingThreads: Sendable {
   /// How much memory each has, scratch memory and a decoder's window together.
   let shareByteCount: Int
   private let limit: Int
+  private let verifiesChecksums: Bool
   private let state = Mutex(State())
 
   /// A chunk of which the beginning has been decoded.
@@ -44,6 +45,7 @@ final class DecodingThreads: Sendable {
   init(_ tuning: Tuning, count: Int) {
     limit = Swift.max(1, count)
     shareByteCount = tuning.budgetByteCount / 2 / limit
+    verifiesChecksums = tuning.verification != .never
   }
 
   /// One for each thread, or for each of so many streams that are to go on together where there is room for them.
@@ -99,7 +101,8 @@ final class DecodingThreads: Sendable {
     if let taken { return taken }
     do throws(CodecFailure) {
       return try DecodingThread(
-        scratchByteCount: scratchByteCount, windowByteCountLimit: shareByteCount - scratchByteCount)
+        scratchByteCount: scratchByteCount, windowByteCountLimit: shareByteCount - scratchByteCount,
+        verifiesChecksums: verifiesChecksums)
     } catch {
       state.withLock { $0.count -= 1 }
       throw error.graftError()
@@ -157,8 +160,11 @@ final class DecodingThreads: Sendable {
     var decoded: Int
   }
 
-  init(scratchByteCount: Int, windowByteCountLimit: Int) throws(CodecFailure) {
-    decoder = try ChunkDecoder(windowByteCountLimit: windowByteCountLimit)
+  init(
+    scratchByteCount: Int, windowByteCountLimit: Int, verifiesChecksums: Bool
+  ) throws(CodecFailure) {
+    decoder = try ChunkDecoder(
+      windowByteCountLimit: windowByteCountLimit, verifiesChecksums: verifiesChecksums)
     self.windowByteCountLimit = windowByteCountLimit
     unsafe scratch = UnsafeMutableRawBufferPointer.allocate(
       byteCount: Swift.max(scratchByteCount, 4096), alignment: 4096)

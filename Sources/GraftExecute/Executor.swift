@@ -150,6 +150,7 @@ package struct Executor: Sendable {
           unsafe try decoding.decode(jobs[index], bytes)
         }
         report.add(statistics, wantedByteCount: jobs.reduce(0) { $0 + $1.wantedByteCount })
+        report.bytesVerified += jobs.reduce(0) { $0 + (decoding.verifies($1) ? $1.range.count : 0) }
       } catch {
         throw naming(error)
       }
@@ -170,6 +171,7 @@ package struct Executor: Sendable {
       }
       report.bytesRead += statistics.bytesRead
       report.bytesWanted += statistics.bytesRead
+      report.bytesVerified += statistics.bytesVerified
       report.requestCount += statistics.requestCount
       if report.engine.isEmpty { report.engine = "threads" }
       done.byteCount += jobs.reduce(0) { $0 + $1.copiedByteCount }
@@ -248,6 +250,7 @@ extension ReadReport {
   mutating func add(_ part: ReadReport, isBeside: Bool) {
     bytesRead += part.bytesRead
     bytesWanted += part.bytesWanted
+    bytesVerified += part.bytesVerified
     requestCount += part.requestCount
     bytesReadDirect += part.bytesReadDirect
     peakStagingByteCount =

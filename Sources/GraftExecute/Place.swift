@@ -13,6 +13,8 @@ package import GraftFormats
   case computed(ElementProgram, UnsafeMutableRawBufferPointer)
   /// Sums of products, which are all that is kept of the elements.
   case sums(SumPlace)
+  /// How two tensors' elements differ, which is all that is kept of them.
+  case comparison(ElementComparison)
 }
 
 /// The places of a plan's results, as its moves and literals see them.

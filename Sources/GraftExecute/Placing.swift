@@ -18,7 +18,7 @@ final class Placing: Sendable {
       }
     case .computed(let program, let memory):
       unsafe try put(copy, from: source, through: program, into: memory)
-    case .sums: preconditionFailure("what is summed is read into tiles")
+    case .sums, .comparison: preconditionFailure("what is summed or compared is read into tiles")
     case .writer(let writer, let leaf):
       precondition(
         copy.unit == .byte, "leaves of packed elements are assembled in memory before they are written")

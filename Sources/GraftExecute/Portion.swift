@@ -98,7 +98,7 @@ struct Portion {
       var copy = copy
       copy.sourceOffset = 0
       add(Window(range: range, copy: copy, place: place))
-    case .computed, .sums:
+    case .computed, .sums, .comparison:
       preconditionFailure("what is computed on the way is read through windows")
     }
   }

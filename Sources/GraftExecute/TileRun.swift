@@ -595,6 +595,15 @@ extension Place {
     if let bytes = unsafe bytes, case .writer(let writer, let leaf) = run.places[tile.result] {
       return unsafe try writer.write(bytes, leaf: leaf, byteOffset: tile.byteOffset)
     }
+    if case .comparison(let comparison) = run.places[tile.result] {
+      for part in parts {
+        precondition(unsafe part.inputs.count == 2, "two tensors are compared")
+        unsafe comparison.add(
+          part.inputs[0], part.inputs[1], run.plan.results[tile.result].spec.dtype,
+          count: part.tile.piece.elementCount)
+      }
+      return
+    }
     let dtype = run.plan.results[tile.result].spec.dtype
     let target: UnsafeMutableRawBufferPointer
     if let memory = unsafe memory {

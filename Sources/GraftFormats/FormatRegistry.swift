@@ -19,7 +19,9 @@ package struct FormatRegistry: Sendable {
   package func open(_ path: String, options: OpenOptions = OpenOptions()) async throws(GraftError) -> Catalog
   {
     let candidate = try await CheckpointCandidate.look(at: path, limits: options.limits)
-    return try await format(of: candidate).open(candidate, options: options)
+    var catalog = try await format(of: candidate).open(candidate, options: options)
+    if catalog.location.isEmpty { catalog.location = candidate.path }
+    return catalog
   }
 
   /// The format that recognises a candidate.

@@ -125,6 +125,7 @@ struct LoadAnswer: Answer {
     json.member("seconds", .array(seconds.map { .double($0) }))
     json.member("logical_bytes", .integer(logicalByteCount))
     json.member("bytes_read", .integer(report?.reading.bytesRead ?? 0))
+    json.member("bytes_verified", .integer(report?.reading.bytesVerified ?? 0))
     json.member("requests", .integer(report?.reading.requestCount ?? 0))
     json.member("gib_per_second", .double(rates.median))
     json.member(

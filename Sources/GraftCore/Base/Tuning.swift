@@ -1,4 +1,4 @@
-/// The settings that decide how fast a load is, and never what it gives.
+/// The settings that decide how fast a load is, and what it checks, and never what it gives.
 ///
 /// The defaults are what was measured to be best on two cores with a virtual NVMe disk (docs/performance.md has the
 /// figures); a machine with other storage may want others.
@@ -23,6 +23,22 @@ public struct Tuning: Hashable, Sendable {
     case direct
   }
 
+  /// What a load insists on knowing about the bytes that it reads.
+  public enum Verification: String, CaseIterable, Hashable, Sendable, Codable {
+    /// A checksum that stands with a chunk (`crc32c`) is verified where the whole chunk is read; ``ReadReport/bytesVerified``
+    /// says how many bytes that was. A part of a chunk, a mapped file and a format without checksums are read as they are.
+    case automatic = "auto"
+    /// Every byte, or the load is an error before it begins.
+    ///
+    /// What reading itself does not verify (parts of large chunks, mapped files, what only a seal protects) is verified before, which
+    /// reads it twice. A leaf without checksums and seal is an error that says so.
+    case always
+    /// Checksums that stand with chunks are not looked at. Those within compressed data are, by its decoder.
+    case never
+  }
+
+  /// What is verified of what is read.
+  public var verification = Verification.automatic
   /// How reads are submitted.
   public var engine = Engine.automatic
   /// How reads go through the page cache.

@@ -20,6 +20,10 @@ public struct Catalog: Sendable {
   ///
   /// A format that has shards says so, which spares every load of the others a walk over all leaves.
   package var hasShards = false
+  /// The file or folder that is the checkpoint itself: of a folder of steps the chosen step.
+  package var location = ""
+  /// Whether the list of chunks, with the chunks that it holds itself, was read with its checksums verified.
+  package var listIsChecksummed = false
 
   /// A catalog, all of whose metadata is its users'.
   public init(

@@ -89,6 +89,19 @@ package struct Planner {
     return index
   }
 
+  /// Adds two tensors of one dtype and shape that are read side by side, and of which nothing is kept.
+  ///
+  /// - Returns: the index of the result in the plan, which stands for both.
+  /// - Throws: as ``add(_:_:)``.
+  package mutating func addPair(
+    _ path: TreePath, _ first: LazyTensor, _ second: LazyTensor
+  ) throws(GraftError) -> Int {
+    precondition(first.spec == second.spec, "tensors of one dtype and shape are read side by side")
+    // As a sum of products, of which the place makes something else.
+    let pair = Expression(first.spec, .elementwise(.products, [first.expression, second.expression]))
+    return try add(path, LazyTensor(pair))
+  }
+
   /// Adds a leaf that lies in one piece and is wanted whole: the case of nearly every leaf of nearly every load.
   private mutating func addWholeRun(
     _ path: TreePath, _ spec: TensorSpec, _ layout: Layout, source: Int

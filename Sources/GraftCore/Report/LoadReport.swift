@@ -65,6 +65,8 @@ public struct ReadReport: Hashable, Sendable {
   public var bytesRead = 0
   /// The bytes that were wanted.
   public var bytesWanted = 0
+  /// Those of ``bytesWanted`` that are whole chunks whose checksums were verified.
+  public var bytesVerified = 0
   /// The number of reads that were submitted.
   public var requestCount = 0
   /// Those of ``bytesRead`` that went around the page cache.

@@ -66,7 +66,8 @@ struct OrbaxArrays {
     return result
   }
 
-  private func usesOCDBT() async throws(GraftError) -> Bool {
+  /// Whether the arrays are in a database.
+  func usesOCDBT() async throws(GraftError) -> Bool {
     if let uses = metadata.usesOCDBT { return uses }
     return try await folder.byteCounts(of: [OCDBTManifest.fileName]).first.flatMap { $0 } != nil
   }

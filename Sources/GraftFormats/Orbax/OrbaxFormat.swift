@@ -108,7 +108,9 @@ package enum OrbaxFormat: CheckpointFormat {
     let innerEntries = try await inner.entries(in: "")
     var about = OrbaxAbout()
     about.add(String(chosen.number), "step")
-    return try await checkpoint(inner, innerEntries, about: about, options: options)
+    var catalog = try await checkpoint(inner, innerEntries, about: about, options: options)
+    catalog.location = inner.name
+    return catalog
   }
 
   private static func unfinished(_ path: String) -> GraftError {

@@ -61,6 +61,11 @@ struct OrbaxTreeReader {
       if case .tensor(_, let layout, _) = leaf { layout.shards != nil } else { false }
     }
     catalog.leafMetadata = try await leafMetadata(of: arrays, scalarNames: saved.scalarNames)
+    if !arrays.isEmpty {
+      // A database's nodes carry checksums; a folder that lacks a file says nothing about it.
+      catalog.listIsChecksummed = try await OrbaxArrays(folder: folder, metadata: saved, limits: limits)
+        .usesOCDBT()
+    }
     return catalog
   }
 

@@ -401,7 +401,7 @@ package final class OrbaxWriter: CheckpointWriter {
     let isCheckpoint = entries.contains { entry in
       entry.kind == .regular && markers.contains { entry.name.utf8.elementsEqual($0.utf8) }
     }
-    let known = markers + [OrbaxFormat.commitMarker, "checkpoint"]
+    let known = markers + [OrbaxFormat.commitMarker, "checkpoint", SealedFiles.nameInFolder]
     let others = entries.filter { entry in
       entry.kind != .directory && !known.contains { entry.name.utf8.elementsEqual($0.utf8) }
         && !entry.name.utf8.starts(with: "_".utf8) && !entry.name.utf8.starts(with: "manifest.".utf8)

@@ -168,7 +168,8 @@ package final class SafetensorsWriter: CheckpointWriter {
     guard let status = try FileStatus.ifPresent(at: path), status.kind == .directory else { return }
     let others = try Directory.entries(at: path).filter {
       $0.kind == .directory
-        || !($0.name.hasSuffix(".safetensors") || $0.name.hasSuffix(SafetensorsIndex.nameSuffix))
+        || !($0.name.hasSuffix(".safetensors") || $0.name.hasSuffix(SafetensorsIndex.nameSuffix)
+          || $0.name == SealedFiles.nameInFolder)
     }
     guard !others.isEmpty else { return }
     let names = others.prefix(6).map { TreePath.printable($0.name) }.joined(separator: ", ")
