@@ -70,6 +70,10 @@ def merge_by_mergekit(folder: Path, out: Path, settings: dict) -> None:
     before = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")) / 1024
     start = time.perf_counter()
     run_merge(config, str(out), options)
+    # Until it is on stable storage, as what Graft writes is.
+    for file in out.rglob("*.safetensors"):
+        with open(file, "rb+") as stream:
+            os.fsync(stream.fileno())
     print(json.dumps({"seconds": time.perf_counter() - start, "before": before}))
 
 
@@ -145,13 +149,16 @@ def processor_ticks() -> tuple[int, int]:
 def main() -> None:
     if sys.argv[1] == "--mergekit":
         return merge_by_mergekit(Path(sys.argv[2]), Path(sys.argv[3]), json.loads(sys.argv[4]))
+    if sys.argv[1] == "--make":
+        return make(Path(sys.argv[2]))
     if sys.argv[1] == "--check":
         return check(Path(sys.argv[2]), Path(sys.argv[3]))
     graft, folder, rounds = sys.argv[1], Path(sys.argv[2]).resolve(), int(sys.argv[3])
     if not (folder / "recipe.json").exists():
         print(f"making {folder}", flush=True)
         shutil.rmtree(folder, ignore_errors=True)
-        make(folder)
+        # In a process of its own, as the check is: a process that is started counts the peak of who starts it as its own.
+        subprocess.run([sys.executable, __file__, "--make", folder], check=True)
     mine = folder / "merged.safetensors"
     out = {name: folder / f"out-{index}" for index, name in enumerate(SETTINGS)}
     sides = {"graft": [graft, "merge", str(folder / "recipe.json"), str(mine), "--json", "--quiet", "--overwrite"]}
@@ -180,7 +187,6 @@ def main() -> None:
             peak[name].append(memory)
             print(f"round {number + 1}: {name}, {seconds[name][-1]:.2f} s, {memory:.0f} MiB", flush=True)
         if number == 0:
-            # In a process of its own: a process that is started counts the peak of who starts it as its own.
             subprocess.run([sys.executable, __file__, "--check", mine, out["mergekit"]], check=True)
     busy, total = (after - earlier for after, earlier in zip(processor_ticks(), ticks))
     now = os.times()

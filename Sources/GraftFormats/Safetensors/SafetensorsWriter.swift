@@ -30,11 +30,16 @@ package final class SafetensorsWriter: CheckpointWriter {
 
   private struct State {
     var written: WrittenBytes
+    /// For each file, how much was written since it was last sent to the disk.
+    var unsentByteCounts: [Int]
     var phase = Phase.writing
   }
 
   /// Where every leaf goes; the headers, once written, are no longer in it.
   package let plan: SafetensorsPlan
+
+  /// How many bytes are gathered before they are sent to the disk.
+  private static let sentByteCount = 32 << 20
 
   private let path: String
   private let leafPaths: [TreePath]
@@ -84,7 +89,10 @@ package final class SafetensorsWriter: CheckpointWriter {
     }
     self.path = path
     leafPaths = leaves.map(\.path)
-    state = Mutex(State(written: WrittenBytes(byteCounts: plan.places.map(\.range.count))))
+    state = Mutex(
+      State(
+        written: WrittenBytes(byteCounts: plan.places.map(\.range.count)),
+        unsentByteCounts: [Int](repeating: 0, count: files.count)))
     for (file, planned) in zip(files, plan.files) { try file.write(unsafe planned.head.span.bytes, at: 0) }
     plan.forgetHeads()
     self.plan = plan
@@ -119,8 +127,16 @@ package final class SafetensorsWriter: CheckpointWriter {
     }
     // The bytes are the caller's, who keeps them for the length of this call.
     try unsafe files[place.file].write(bytes, at: place.range.offset + byteOffset)
-    let end = byteOffset + bytes.count
-    state.withLock { $0.written.insert(byteOffset..<end, leaf: leaf) }
+    let range = byteOffset..<(byteOffset + bytes.count)
+    let isSent = state.withLock { state in
+      state.written.insert(range, leaf: leaf)
+      state.unsentByteCounts[place.file] += range.count
+      guard state.unsentByteCounts[place.file] >= Self.sentByteCount else { return false }
+      state.unsentByteCounts[place.file] = 0
+      return true
+    }
+    // What was written is brought to the disk while more is read and computed, which leaves little for the last flush.
+    if isSent { files[place.file].startFlushing(ByteRange(offset: 0, count: plan.files[place.file].byteCount)) }
   }
 
   package func finish() async throws(GraftError) {
