@@ -136,7 +136,9 @@ package final class SafetensorsWriter: CheckpointWriter {
       return true
     }
     // What was written is brought to the disk while more is read and computed, which leaves little for the last flush.
-    if isSent { files[place.file].startFlushing(ByteRange(offset: 0, count: plan.files[place.file].byteCount)) }
+    if isSent {
+      files[place.file].startFlushing(ByteRange(offset: 0, count: plan.files[place.file].byteCount))
+    }
   }
 
   package func finish() async throws(GraftError) {
