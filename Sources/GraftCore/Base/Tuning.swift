@@ -1,6 +1,6 @@
 /// The settings that decide how fast a load is, and what it checks, and never what it gives.
 ///
-/// The defaults are what was measured to be best on two cores with a virtual NVMe disk (docs/performance.md has the
+/// The defaults are what was measured to be best on two cores with a virtual NVMe disk (docs/measurements.md has the
 /// figures); a machine with other storage may want others.
 public struct Tuning: Hashable, Sendable {
   /// How reads are submitted to the kernel.

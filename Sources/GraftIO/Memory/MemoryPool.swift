@@ -1,7 +1,7 @@
 // Memory for results, kept for the next one.
 //
 // The first touch of fresh memory costs more than reading a file that is in the page cache: 0.6 to 3 GiB/s with small
-// pages, against 14 for the read (two cores, Zen 4 guest, Linux 6.18; reference: docs/performance.md). So a pool maps
+// pages, against 14 for the read (two cores, Zen 4 guest, Linux 6.18; reference: docs/measurements.md). So a pool maps
 // *slabs* aligned to huge pages, cuts *extents* from them, and keeps what comes back mapped for the next load, up to a
 // limit that the user sets. Slabs are made of *pieces* of 2 MiB, and the pool remembers of each whether it was touched.
 //
