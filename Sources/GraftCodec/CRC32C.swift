@@ -8,13 +8,33 @@ package enum CRC32C {
     unsafe bytes.withUnsafeBytes { unsafe graft_crc32c(start, $0.baseAddress, $0.count) }
   }
 
-  /// The same checksum by tables alone, for comparison.
-  package static func portableChecksum(_ bytes: RawSpan, from start: UInt32 = 0) -> UInt32 {
-    unsafe bytes.withUnsafeBytes { unsafe graft_crc32c_portable(start, $0.baseAddress, $0.count) }
+  /// A way to compute it; each is faster than those before it.
+  package enum Method: CaseIterable, Hashable, Sendable {
+    /// Eight bytes at a time, by look-up.
+    case tables
+    /// By the processor's instruction for this checksum.
+    case instruction
+    /// By carry-less multiplications of 64 bytes at a time.
+    case folding
+
+    /// Those of which the processor is capable.
+    package static var supported: [Method] {
+      allCases.filter { $0.inC.rawValue <= graft_crc32c_best().rawValue }
+    }
+
+    fileprivate var inC: graft_crc32c_method {
+      switch self {
+      case .tables: GRAFT_CRC32C_BY_TABLES
+      case .instruction: GRAFT_CRC32C_BY_INSTRUCTION
+      case .folding: GRAFT_CRC32C_BY_FOLDING
+      }
+    }
   }
 
-  /// Whether the processor's instructions are used.
-  package static var isAccelerated: Bool { graft_crc32c_is_accelerated() }
+  /// The same checksum in one of the ways, for comparison.
+  package static func checksum(_ bytes: RawSpan, from start: UInt32 = 0, by method: Method) -> UInt32 {
+    unsafe bytes.withUnsafeBytes { unsafe graft_crc32c_by(method.inC, start, $0.baseAddress, $0.count) }
+  }
 }
 
 extension CRC32C {

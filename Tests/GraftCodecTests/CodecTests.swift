@@ -10,7 +10,24 @@ struct CRC32CTests {
     for sum in sums {
       let bytes = EncodedFile.content(Int(sum.key) ?? -1)
       #expect(CRC32C.checksum(bytes.span.bytes) == UInt32(sum.value.integer ?? -1))
-      #expect(CRC32C.portableChecksum(bytes.span.bytes) == UInt32(sum.value.integer ?? -1))
+      for method in CRC32C.Method.allCases {
+        #expect(CRC32C.checksum(bytes.span.bytes, by: method) == UInt32(sum.value.integer ?? -1), "\(method)")
+      }
+    }
+  }
+
+  @Test(arguments: CRC32C.Method.supported)
+  func `every short length is right, in every way`(method: CRC32C.Method) {
+    let bytes = (0..<1_100).map { UInt8(truncatingIfNeeded: $0 &* 167 &+ $0 / 251) }
+    let span = bytes.span.bytes
+    // One byte more each time, by the definition, bit by bit.
+    var register: UInt32 = ~7
+    for count in 0...bytes.count {
+      let sum = CRC32C.checksum(span.extracting(first: count), from: 7, by: method)
+      #expect(sum == ~register, "\(count) bytes")
+      guard count < bytes.count else { break }
+      register ^= UInt32(bytes[count])
+      for _ in 0..<8 { register = register & 1 != 0 ? (register >> 1) ^ 0x82F6_3B78 : register >> 1 }
     }
   }
 
@@ -19,7 +36,7 @@ struct CRC32CTests {
     #expect(CRC32C.checksum(bytes.span.bytes) == 0xE306_9283)
   }
 
-  @Test func `instructions and tables agree for every length, alignment and cut`() {
+  @Test func `all ways that the processor has agree for every length, alignment and cut`() {
     var random = SeededGenerator(seed: seedFromEnvironment() ?? 21)
     let bytes = (0..<60_000).map { _ in UInt8.random(in: 0...255, using: &random) }
     for _ in 0..<300 {
@@ -28,7 +45,10 @@ struct CRC32CTests {
       let middle = Int.random(in: lower...upper, using: &random)
       let span = bytes.span.bytes
       let whole = CRC32C.checksum(span.extracting(lower..<upper))
-      #expect(whole == CRC32C.portableChecksum(span.extracting(lower..<upper)), "seed \(random.seed)")
+      for method in CRC32C.Method.supported {
+        let sum = CRC32C.checksum(span.extracting(lower..<upper), by: method)
+        #expect(whole == sum, "\(method), bytes \(lower)..<\(upper), seed \(random.seed)")
+      }
       let first = CRC32C.checksum(span.extracting(lower..<middle))
       #expect(whole == CRC32C.checksum(span.extracting(middle..<upper), from: first), "seed \(random.seed)")
     }

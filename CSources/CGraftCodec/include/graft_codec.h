@@ -25,11 +25,18 @@ enum graft_codec_status {
 // The CRC-32C (Castagnoli) of `count` bytes that follow bytes whose CRC-32C is `crc`; begin with 0.
 uint32_t graft_crc32c(uint32_t crc, const void *bytes, size_t count);
 
-// The same by tables alone, so that tests can compare the two.
-uint32_t graft_crc32c_portable(uint32_t crc, const void *bytes, size_t count);
+// How it is computed, each way faster than those before it.
+enum graft_crc32c_method {
+    GRAFT_CRC32C_BY_TABLES,
+    GRAFT_CRC32C_BY_INSTRUCTION, // SSE4.2, or the CRC extension of Armv8
+    GRAFT_CRC32C_BY_FOLDING,     // AVX-512 and VPCLMULQDQ
+};
 
-// Whether graft_crc32c uses the processor's instructions.
-bool graft_crc32c_is_accelerated(void);
+// What graft_crc32c uses: the fastest way of which the processor is capable, and it is capable of those before it.
+enum graft_crc32c_method graft_crc32c_best(void);
+
+// The same checksum in one of the ways, or in the best where the processor is not capable of it; so that tests can compare them.
+uint32_t graft_crc32c_by(enum graft_crc32c_method method, uint32_t crc, const void *bytes, size_t count);
 
 // ---- zstd -----------------------------------------------------------------------------------------------------------
 
