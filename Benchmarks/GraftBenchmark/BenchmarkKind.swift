@@ -16,6 +16,7 @@ package enum BenchmarkKind: String, CaseIterable, Hashable, Sendable {
   case save
   case surgeryMemory = "surgery-memory"
   case link
+  case verify
 
   /// The question, in a line.
   package var summary: String {
@@ -33,6 +34,7 @@ package enum BenchmarkKind: String, CaseIterable, Hashable, Sendable {
     case .save: "How close do saves come to bare zstd and to the disk?"
     case .surgeryMemory: "Does every surgery stay within its budget, on a leaf that is far larger?"
     case .link: "How long does a merge or a stack take that moves no bytes, whatever its size?"
+    case .verify: "What does verifying checksums add to a load?"
     case .memory: "How much memory does a load or a conversion take beyond its result?"
     }
   }
@@ -56,6 +58,7 @@ package enum BenchmarkKind: String, CaseIterable, Hashable, Sendable {
       case .stacks: try await StackBenchmark(options).run()
       case .save: try await SaveBenchmark(options).run()
       case .surgeryMemory: try await SurgeryMemoryBenchmark(options).run()
+      case .verify: try await VerifyBenchmark(options).run()
       case .link: try await LinkBenchmark(options).run()
       case .memory: try await MemoryBenchmark(options).run()
       }
