@@ -32,6 +32,8 @@ let package = Package(
   products: [
     .library(name: "Graft", targets: ["Graft"]),
     .library(name: "GraftRecipes", targets: ["GraftRecipes"]),
+    // For Benchmarks/Package.swift alone: a package sees of another only what is a product.
+    .library(name: "GraftParts", targets: ["GraftParts"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
@@ -100,6 +102,14 @@ let package = Package(
       path: "Benchmarks/graft-benchmark",
       swiftSettings: settings),
 
+    // The parts of Graft that are measured alone. Their harness is in a package of its own, Benchmarks/Package.swift.
+    .target(
+      name: "GraftParts",
+      dependencies: [
+        "Graft", "GraftExecute", "GraftFormats", "GraftCodec", "GraftIO", "GraftCore", "CGraftKernels",
+      ],
+      path: "Benchmarks/GraftParts", swiftSettings: settings),
+
     // What scripts/quickstart shows Graft on; it uses nothing of ours.
     .executableTarget(name: "demo-checkpoint", path: "Examples/DemoCheckpoint", swiftSettings: settings),
     // Surgeries to copy from, one file each; the interoperability tests compare what they make with JAX.
@@ -141,7 +151,8 @@ let package = Package(
       name: "GraftMeasureTests", dependencies: ["GraftMeasure", "GraftIO", "GraftCore"],
       swiftSettings: testSettings),
     .testTarget(
-      name: "GraftBenchmarkTests", dependencies: ["GraftBenchmark", "GraftMeasure", "GraftCore"],
+      name: "GraftBenchmarkTests",
+      dependencies: ["GraftBenchmark", "GraftParts", "GraftMeasure", "GraftCore", "GraftTestSupport"],
       swiftSettings: testSettings),
     .testTarget(
       name: "GraftCodecTests", dependencies: ["GraftCodec", "GraftCore", "GraftTestSupport"],
