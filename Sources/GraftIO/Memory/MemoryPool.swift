@@ -49,6 +49,7 @@ package final class MemoryPool: Sendable {
     var slabs: [Slab] = []
     var nextIdentifier = 0
     var extentByteCount = 0
+    var pace = PagePace()
 
     func index(of identifier: Int) -> Int? {
       slabs.firstIndex { $0.identifier == identifier }
@@ -252,10 +253,28 @@ package final class MemoryPool: Sendable {
     }
   }
 
-  fileprivate func markTouched(slab identifier: Int, _ range: Range<Int>) {
+  /// What the pages of a part of a piece are; tells the kernel where that is news.
+  fileprivate func choosePages(slab identifier: Int, at offset: Int) -> PagePace.Pages? {
+    state.withLock { state in
+      guard let index = state.index(of: identifier) else { return nil }
+      guard let choice = state.slabs[index].pages(at: offset, pace: &state.pace) else { return nil }
+      // Under the lock, so that no other thread populates the stretch with huge pages first. Where it fails, they stay huge.
+      if choice.isNew {
+        unsafe madvise(
+          state.slabs[index].base + choice.stretch.lowerBound, choice.stretch.count, MADV_NOHUGEPAGE)
+      }
+      return choice.pages
+    }
+  }
+
+  /// - Parameter pages: what a whole piece was made of, and the seconds that it took.
+  fileprivate func markTouched(
+    slab identifier: Int, _ range: Range<Int>, _ pages: PagePace.Pages?, seconds: Double
+  ) {
     state.withLock { state in
       guard let index = state.index(of: identifier) else { return }
       state.slabs[index].markTouched(range)
+      if let pages, range.count == MemoryPage.hugeByteCount { state.pace.note(pages, seconds: seconds) }
     }
   }
 }
@@ -319,6 +338,8 @@ package final class PoolExtent: @unchecked Sendable {  // for the pointer, which
     for piece in pool.untouchedPieces(slab: identifier, inSlab) {
       let part = unsafe UnsafeMutableRawBufferPointer(
         rebasing: bytes[(piece.lowerBound - start)..<(piece.upperBound - start)])
+      let pages = pool.choosePages(slab: identifier, at: piece.lowerBound)
+      let start = ContinuousClock.now
       do {
         unsafe try MemoryPage.populate(part)
       } catch {
@@ -326,7 +347,8 @@ package final class PoolExtent: @unchecked Sendable {  // for the pointer, which
           .insufficientMemory, "the system has no memory for the result",
           found: "a result of \(byteCount) bytes", remedy: "select less, or free some memory", cause: error)
       }
-      pool.markTouched(slab: identifier, piece)
+      let (seconds, attoseconds) = (ContinuousClock.now - start).components
+      pool.markTouched(slab: identifier, piece, pages, seconds: Double(seconds) + Double(attoseconds) * 1e-18)
     }
   }
 

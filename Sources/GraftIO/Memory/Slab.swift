@@ -24,10 +24,15 @@ struct Slab: @unchecked Sendable {  // for the base address, which never changes
   private var free: [Range<Int>]
   /// Of each piece of 2 MiB, whether any of it may have been touched.
   private var touched: [Bool]
+  /// Of each stretch, what its pages are; nil where nothing was populated yet, and throughout where huge pages are not wanted.
+  private var pages: [PagePace.Pages?]
+  private let hugePages: Bool
   /// No free part is larger; a quick answer for slabs that are full.
   private var largestFreeBound: Int
 
   private static let pieceByteCount = MemoryPage.hugeByteCount
+  /// What has pages of one kind: telling the kernel waits for whoever populates a piece meanwhile, so it is not done for each.
+  private static let stretchByteCount = 8 * pieceByteCount
 
   var isFree: Bool { free == [0..<byteCount] }
 
@@ -53,12 +58,14 @@ struct Slab: @unchecked Sendable {  // for the base address, which never changes
     if piece - lead > 0 { unsafe munmap(base + size, piece - lead) }
     // Where huge pages are switched off this fails, and small ones do.
     if hugePages { unsafe madvise(base, size, MADV_HUGEPAGE) }
-    return unsafe Slab(base, size)
+    return unsafe Slab(base, size, hugePages: hugePages)
   }
 
-  private init(_ base: UnsafeMutableRawPointer, _ byteCount: Int) {
+  private init(_ base: UnsafeMutableRawPointer, _ byteCount: Int, hugePages: Bool) {
     unsafe self.base = base
     self.byteCount = byteCount
+    self.hugePages = hugePages
+    pages = Array(repeating: nil, count: (byteCount + Self.stretchByteCount - 1) / Self.stretchByteCount)
     free = [0..<byteCount]
     touched = [Bool](repeating: false, count: byteCount / Self.pieceByteCount)
     largestFreeBound = byteCount
@@ -133,6 +140,22 @@ struct Slab: @unchecked Sendable {  // for the base address, which never changes
 
   mutating func markTouched(_ range: Range<Int>) {
     for piece in Self.pieces(range) { touched[piece] = true }
+  }
+
+  /// What the pages of the piece at `offset` are, decided for its whole stretch when its first piece is populated; nil where small
+  /// pages are all that is wanted.
+  ///
+  /// - Returns: with `isNew` for the first piece of a stretch of small pages, which the kernel is to be told of.
+  mutating func pages(
+    at offset: Int, pace: inout PagePace
+  ) -> (pages: PagePace.Pages, stretch: Range<Int>, isNew: Bool)? {
+    guard hugePages else { return nil }
+    let index = offset / Self.stretchByteCount
+    let stretch = (index * Self.stretchByteCount)..<Swift.min(byteCount, (index + 1) * Self.stretchByteCount)
+    if let known = pages[index] { return (known, stretch, false) }
+    let chosen = pace.next()
+    pages[index] = chosen
+    return (chosen, stretch, chosen == .small)
   }
 
   /// The bytes of free parts in pieces that were touched.

@@ -195,6 +195,24 @@ import Testing
     #expect(pool.statistics.extentByteCount == 0)
     #expect(pool.statistics.retainedByteCount <= 16 * Self.mebibyte)
   }
+
+  @Test func `populated memory holds what is written, whatever its pages are`() throws {
+    // Enough stretches for both kinds of pages where the machine gives huge ones slowly.
+    let pool = Self.pool(slab: 80 << 20)
+    let extent = try pool.allocate(byteCount: 70 << 20, alignment: 4096, offsetInAlignment: 512)
+    try extent.populate(threadCount: 3)
+    #expect(extent.untouchedPieces.isEmpty)
+    for offset in stride(from: 0, to: extent.byteCount, by: 4099) {
+      extent.bytes[offset] = UInt8(truncatingIfNeeded: offset)
+    }
+    try extent.populate(threadCount: 2)
+    for offset in stride(from: 0, to: extent.byteCount, by: 4099) {
+      guard extent.bytes[offset] == UInt8(truncatingIfNeeded: offset) else {
+        Issue.record("byte \(offset) was lost")
+        return
+      }
+    }
+  }
 }
 
 /// Whether all bytes have this value, by one call of the C library: tests are not optimised.
