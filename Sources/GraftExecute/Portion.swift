@@ -95,9 +95,17 @@ struct Portion {
         unsafe ReadRequest(
           file: fileIndices.count - 1, range: range, target: .memory(base + copy.destinationOffset)))
     case .writer:
-      var copy = copy
-      copy.sourceOffset = 0
-      add(Window(range: range, copy: copy, place: place))
+      // What is written is read again right after it was read, as what is placed is: see windowByteCount(of:).
+      let limit = Swift.min(layout.operationByteCount, Self.cachedWindowByteCount)
+      for start in stride(from: 0, to: range.count, by: limit) {
+        var part = copy
+        part.sourceOffset = 0
+        part.destinationOffset += start
+        part.runCount = Swift.min(limit, range.count - start)
+        add(
+          Window(
+            range: ByteRange(offset: range.offset + start, count: part.runCount), copy: part, place: place))
+      }
     case .computed, .sums, .comparison:
       preconditionFailure("what is computed on the way is read through windows")
     }
