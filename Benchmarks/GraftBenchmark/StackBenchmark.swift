@@ -21,6 +21,8 @@ struct StackBenchmark {
   private func measureLayers(_ report: inout BenchmarkReport) async throws(GraftError) {
     let model = try ModelFile.layers(.bfloat16, options)
     let file = try File(opening: model.path)
+    // Whatever earlier runs have left of it in the page cache may lie there in small pages.
+    try PageCache.empty(of: file)
     let checkpoint = try await Checkpoint(at: model.path)
     // A norm has one axis, so that the last axis of its stack is 1 as well.
     let outer = try Self.stacking(checkpoint, axis: 0)
@@ -93,6 +95,8 @@ struct StackBenchmark {
   private func measureHeads(_ report: inout BenchmarkReport) async throws(GraftError) {
     let model = try ModelFile.attentionKernels(options)
     let file = try File(opening: model.path)
+    // Whatever earlier runs have left of it in the page cache may lie there in small pages.
+    try PageCache.empty(of: file)
     let checkpoint = try await Checkpoint(at: model.path)
     let byteCount = checkpoint.logicalByteCount
     var rivals = Rivals()

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 // The C library's and older kernels' headers lack what follows, so numbers and layouts are the kernel's ABI spelled out.
@@ -88,6 +89,15 @@ int graft_residency_query(int descriptor, uint64_t offset, uint64_t byte_count, 
     }
     // ENOSYS before 6.5, EPERM in a sandbox, EOPNOTSUPP for some files: mincore may still know.
     return query_by_mincore(descriptor, first * page_byte_count, page_count, page_byte_count, residency);
+}
+
+ssize_t graft_residency_read(int descriptor, void *buffer, size_t byte_count, uint64_t offset) {
+    if (offset > INT64_MAX) {
+        return -EINVAL;
+    }
+    const struct iovec memory = {buffer, byte_count};
+    const ssize_t result = preadv2(descriptor, &memory, 1, (off_t)offset, RWF_NOWAIT);
+    return result >= 0 ? result : -errno;
 }
 
 static bool is_power_of_two(uint32_t value) {

@@ -85,17 +85,34 @@ struct TileRun: Sendable {
   func run(
     _ cuts: [(result: Int, cut: Tiles.Cut)], progress: (@Sendable (Progress) -> Void)?
   ) async throws(GraftError) -> ReadReport {
-    let (lanes, arenaByteCount, laneTuning) = division(for: cuts)
-    let queue = TileQueue(tiles(cuts, arenaByteCount))
     let total = byteCount(cuts)
+    let completed = progress.map { progress -> @Sendable (Int) -> Void in
+      let counter = Counter()
+      return { byteCount in
+        progress(Progress(completedByteCount: counter.add(byteCount), totalByteCount: total))
+      }
+    }
+    guard let boxes = ResidentBoxes(self, cuts) else { return try await read(cuts, completed: completed) }
+    var (report, left) = try await boxes.read(completed: completed)
+    let rest = cuts.filter { left[$0.result]?.isEmpty != true }
+    if !rest.isEmpty {
+      report.add(try await read(rest, left: left, completed: completed), isBeside: false)
+    }
+    return report
+  }
+
+  /// Computes all tiles.
+  ///
+  /// - Parameter left: of results of which some is done, the families of parts that are not.
+  private func read(
+    _ cuts: [(result: Int, cut: Tiles.Cut)], left: [Int: [[Tile.Part]]] = [:],
+    completed: (@Sendable (Int) -> Void)?
+  ) async throws(GraftError) -> ReadReport {
+    let (lanes, arenaByteCount, laneTuning) = division(for: cuts)
+    let queue = TileQueue(tiles(cuts, arenaByteCount, left: left))
     let lane = Lane(
       run: self, cuts: cuts, queue: queue, arenaByteCount: arenaByteCount, tuning: laneTuning,
-      completed: progress.map { progress in
-        let counter = Counter()
-        return { byteCount in
-          progress(Progress(completedByteCount: counter.add(byteCount), totalByteCount: total))
-        }
-      })
+      completed: completed)
     if lanes == 1 { return try await lane.work() }
     async let first = lane.result()
     async let second = lane.result()
@@ -113,6 +130,18 @@ struct TileRun: Sendable {
 
   /// What ``run(_:progress:)`` would read; batches are the same whichever lane takes them.
   func forecast(
+    _ cuts: [(result: Int, cut: Tiles.Cut)], isResident: Bool
+  ) throws(GraftError) -> ReadReport {
+    if isResident, let boxes = ResidentBoxes(self, cuts) {
+      var (report, results) = boxes.forecast()
+      let rest = cuts.filter { !results.contains($0.result) }
+      if !rest.isEmpty { report.add(try forecastTiles(rest, isResident: true), isBeside: false) }
+      return report
+    }
+    return try forecastTiles(cuts, isResident: isResident)
+  }
+
+  private func forecastTiles(
     _ cuts: [(result: Int, cut: Tiles.Cut)], isResident: Bool
   ) throws(GraftError) -> ReadReport {
     let (lanes, arenaByteCount, laneTuning) = division(for: cuts)
@@ -224,11 +253,13 @@ struct TileRun: Sendable {
     return Swift.max(4096, Swift.min(wanted, arenaByteCount / 2))
   }
 
-  private func tiles(_ cuts: [(result: Int, cut: Tiles.Cut)], _ arenaByteCount: Int) -> Tiles {
+  private func tiles(
+    _ cuts: [(result: Int, cut: Tiles.Cut)], _ arenaByteCount: Int, left: [Int: [[Tile.Part]]] = [:]
+  ) -> Tiles {
     Tiles(
       plan, cuts, byteCount: tileByteCount(arenaByteCount),
       familyByteCount: Swift.min(arenaByteCount, Self.cachedArenaByteCount),
-      scatteredByteCount: arenaByteCount / 2)
+      scatteredByteCount: arenaByteCount / 2, families: left)
   }
 
   /// One of several workers, each with memory for a batch.
@@ -439,16 +470,17 @@ private struct TileBatch: Sendable {
       }
     }
     if let distance = tile.interleaving {
-      // All parts one after the other in one memory, from which one copy takes them to their places.
-      let count = tile.parts[0].piece.elementCount
-      let spec = TensorSpec(result.spec.dtype, [count * tile.parts.count])
+      // All parts beside each other in one memory, from which one copy takes them to their places.
+      let bytes = result.spec.dtype.bitWidth / 8
+      let pitch = Tiles.boxPitch(partByteCount: tile.parts[0].piece.elementCount * bytes) / bytes
+      let spec = TensorSpec(result.spec.dtype, [pitch * tile.parts.count])
       guard let place = take(spec, result.path, arena), let memory = unsafe places[place].memory else {
         return false
       }
       for (index, part) in tile.parts.enumerated() {
         var lowering = Lowering(operand: whole.operands[whole.parts[part.index].operands[0]], result: place)
         var piece = part.piece.packed
-        piece.destination.offset = index * count
+        piece.destination.offset = index * pitch
         try lowering.lower(piece)
         moves += lowering.moves
         literals += lowering.literals
@@ -629,7 +661,7 @@ extension Place {
       copy.sourceOffset = first * bytes
       copy.dimensions.append(
         StridedCopy.Dimension(
-          count: tile.parts.count, sourceStride: piece.elementCount * bytes,
+          count: tile.parts.count, sourceStride: Tiles.boxPitch(partByteCount: piece.elementCount * bytes),
           destinationStride: distance * bytes))
       unsafe try run.placing.put(copy, from: source, into: .memory(target))
       return

@@ -20,9 +20,12 @@ package enum PageCache {
 
   /// Brings the file into the page cache, unless it is there; blocks the calling thread.
   ///
-  /// A file does not stay there: some kernels evict what was not touched for a minute.
+  /// A file does not stay there: some kernels evict what was not touched for a minute. Where a part is missing all of it is read anew,
+  /// from front to back, so that it lies in large folios however often it comes: copying 512 MiB out of a file of which pieces had come and gone
+  /// took 0.089 s of a processor, and 0.035 out of the same bytes read at once (ext4, kernel 6.18, a virtual machine).
   package static func warm(_ file: File) throws(GraftError) {
     guard try residentByteCount(of: file) < file.byteCount else { return }
+    try empty(of: file)
     let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 4096)
     defer { unsafe scratch.deallocate() }
     var offset = 0

@@ -6,31 +6,6 @@ import GraftIO
 import GraftTestSupport
 import Testing
 
-/// Memory that results are written to.
-private final class ResultMemory: @unchecked Sendable {
-  let bytes: UnsafeMutableRawBufferPointer
-
-  init(byteCount: Int) {
-    bytes = .allocate(byteCount: max(byteCount, 1), alignment: 64)
-    bytes.initializeMemory(as: UInt8.self, repeating: 0xA5)
-  }
-
-  deinit { bytes.deallocate() }
-}
-
-/// A folder that is removed with its owner.
-private final class Folder: Sendable {
-  let path = NSTemporaryDirectory() + "/graft-transform-\(UUID().uuidString)"
-
-  init() throws { try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true) }
-  deinit { try? FileManager.default.removeItem(atPath: path) }
-
-  func write(_ name: String, _ bytes: [UInt8]) throws -> String {
-    try Data(bytes).write(to: URL(filePath: path + "/" + name))
-    return path + "/" + name
-  }
-}
-
 /// The elements as naive values are: numbers for int32, otherwise bits.
 private func bits(_ bytes: some Sequence<UInt8>, count: Int, _ dtype: DType) -> [Int64] {
   let bytes = Array(bytes)
@@ -61,7 +36,7 @@ private func bits(_ bytes: some Sequence<UInt8>, count: Int, _ dtype: DType) -> 
   ) async throws {
     let seed = seedFromEnvironment() ?? batch &* 4099 &+ 1
     var random = SeededGenerator(seed: seed)
-    let folder = try Folder()
+    let folder = try TestFolder()
     for round in 0..<12 {
       let codecs = [[], ["zstd"], ["zstd", "crc32c"]][round % 3]
       // What is only moved may be of any dtype.
@@ -126,7 +101,7 @@ private func bits(_ bytes: some Sequence<UInt8>, count: Int, _ dtype: DType) -> 
   }
 
   @Test func `large leaves are computed tile by tile within the budget`() async throws {
-    let folder = try Folder()
+    let folder = try TestFolder()
     let spec = TensorSpec(.float32, [1024, 1024])
     let values = (0..<(2 * spec.elementCount)).map { Float($0 % 4099) - 2000 }
     let bytes = values.withUnsafeBytes(Array.init)
@@ -170,7 +145,7 @@ private func bits(_ bytes: some Sequence<UInt8>, count: Int, _ dtype: DType) -> 
   func `leaves that take turns in a result are put side by side, tile by tile`(
     axis: Int, budgetByteCount: Int
   ) async throws {
-    let folder = try Folder()
+    let folder = try TestFolder()
     let (rows, columns, count) = (301, 257, 5)
     let values = (0..<(count * rows * columns)).map { UInt16(truncatingIfNeeded: $0 &* 40503) }
     let path = try folder.write("layers", values.withUnsafeBytes(Array.init))

@@ -126,9 +126,19 @@ func randomBytes(_ count: Int, using generator: inout SeededGenerator) -> [UInt8
 }
 
 @Suite struct PlaceTests {
-  static let kernels: [(name: String, function: Copy.Function)] = [
-    ("graft_place", graft_place), ("graft_place_portable", graft_place_portable),
-  ]
+  static let kernels: [(name: String, function: Copy.Function)] =
+    [("graft_place", graft_place)]
+    + variants.map { variant in
+      ("variant \(variant.rawValue)", { graft_place_as(variant, $0, $1, $2, $3, $4) })
+    }
+  static let portable: Copy.Function = { graft_place_as(GRAFT_PORTABLE, $0, $1, $2, $3, $4) }
+
+  @Test func `instructions that there are not are refused`() {
+    var destination: [UInt8] = [5]
+    let function: Copy.Function = { graft_place_as(GRAFT_VARIANT_COUNT, $0, $1, $2, $3, $4) }
+    #expect(Copy(run: 1).run(function, source: [1], destination: &destination) == -ENOTSUP)
+    #expect(destination == [5])
+  }
 
   @Test(arguments: 0..<8) func `random strided copies agree with plain loops`(round: UInt64) {
     var generator = SeededGenerator(seed: testSeed &+ round)
@@ -149,7 +159,7 @@ func randomBytes(_ count: Int, using generator: inout SeededGenerator) -> [UInt8
   @Test(arguments: [1, 2, 4, 8, 16, 3, 6])
   func `matrices of every shape around the tile size transpose`(element: Int) {
     var generator = SeededGenerator(seed: testSeed)
-    for rows in [1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 15, 17, 24, 33, 129] {
+    for rows in [1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 15, 17, 24, 32, 33, 61, 64, 129] {
       for columns in [1, 3, 32, 65, 130, 1100] where rows * columns < 10_000 {
         let count = rows * columns * element
         let source = randomBytes(count, using: &generator)
@@ -179,7 +189,7 @@ func randomBytes(_ count: Int, using generator: inout SeededGenerator) -> [UInt8
       let again = Copy(
         run: element, axes: [(rows, element, columns * element), (columns, rows * element, element)])
       #expect(there.run(graft_place, source: source, destination: &turned) == 0)
-      #expect(again.run(graft_place_portable, source: turned, destination: &back) == 0)
+      #expect(again.run(Self.portable, source: turned, destination: &back) == 0)
       #expect(back == source)
       let row = Array(turned[(element * rows * 7)...].prefix(element))
       #expect(row == Array(source[(element * 7)...].prefix(element)))
@@ -208,7 +218,7 @@ func randomBytes(_ count: Int, using generator: inout SeededGenerator) -> [UInt8
     let destination = UnsafeMutableRawBufferPointer.allocate(byteCount: destinationByteCount, alignment: 64)
     destination.initializeMemory(as: UInt8.self, repeating: 7)
     defer { destination.deallocate() }
-    let copies = [
+    var copies = [
       // Runs of whole lines, to lines and between them; rows that become a dense and a sparse inner axis; a transposition.
       Copy(run: 128, axes: [(1024, 128, 4096)]),
       Copy(run: 128, destinationOffset: 16, axes: [(1024, 128, 4096)]),
@@ -218,8 +228,33 @@ func randomBytes(_ count: Int, using generator: inout SeededGenerator) -> [UInt8
       Copy(run: 4, axes: [(128, 1024, 4), (256, 4, 1024)]),
       Copy(run: 100_000, destinationOffset: 3),
     ]
+    // Rows that become one to four lines without a gap, as layers do that take turns, forward and backward, and between lines;
+    // columns that fill no block and no line.
+    for element in [1, 2, 4, 8, 16] {
+      for lineCount in 1...4 {
+        let rows = 64 * lineCount / element
+        let columns = (1 << 17) / (64 * lineCount) - 5
+        let row = columns * element
+        copies += [
+          Copy(
+            run: element, destinationOffset: 128,
+            axes: [(rows, row, element), (columns, element, 64 * lineCount)]),
+          Copy(
+            run: element, sourceOffset: (rows - 1) * row, destinationOffset: 64,
+            axes: [(rows, -row, element), (columns, element, 64 * lineCount)]),
+          Copy(
+            run: element, destinationOffset: 8,
+            axes: [(rows, row, element), (columns, element, 64 * lineCount)]),
+        ]
+      }
+    }
+    // And rows that do not.
+    for rows in [12, 24, 28, 36, 40, 61, 80] {
+      copies.append(Copy(run: 2, axes: [(rows, 1 << 10, 2), (500, 2, 2 * rows)]))
+      copies.append(Copy(run: 2, destinationOffset: 64, axes: [(rows, 1502, 2), (750, 2, 2 * rows)]))
+    }
     for copy in copies {
-      for function in [graft_place, graft_place_portable] as [Copy.Function] {
+      for (name, function) in Self.kernels {
         let axes = copy.axes.map {
           graft_copy_axis(count: $0.count, source_stride: $0.source, destination_stride: $0.destination)
         }
@@ -231,7 +266,7 @@ func randomBytes(_ count: Int, using generator: inout SeededGenerator) -> [UInt8
             function(&pattern, destination.baseAddress, destinationByteCount, $0.baseAddress, $0.count)
           }
         }
-        #expect(result == 0, "seed \(testSeed), \(copy)")
+        #expect(result == 0, "\(name), seed \(testSeed), \(copy)")
         var faults = 0
         copy.forEachRun { from, to in
           for byte in 0..<copy.run {
@@ -239,7 +274,7 @@ func randomBytes(_ count: Int, using generator: inout SeededGenerator) -> [UInt8
             destination[to + byte] = 7
           }
         }
-        #expect(faults == 0, "seed \(testSeed), \(copy)")
+        #expect(faults == 0, "\(name), seed \(testSeed), \(copy)")
       }
     }
     // What no copy was to touch is as it was.
@@ -288,7 +323,7 @@ func randomBytes(_ count: Int, using generator: inout SeededGenerator) -> [UInt8
   @Test(arguments: outside.indices)
   func `a copy that leaves its memories is refused and touches nothing`(index: Int) {
     let (why, copy) = Self.outside[index]
-    for function in [graft_place, graft_place_portable] as [Copy.Function] {
+    for (_, function) in Self.kernels {
       var destination = [UInt8](repeating: 1, count: 10)
       #expect(
         copy.run(function, source: [UInt8](repeating: 2, count: 10), destination: &destination) == -ERANGE,

@@ -4,6 +4,8 @@
 #ifndef GRAFT_KERNELS_H
 #define GRAFT_KERNELS_H
 
+#include "graft_compute.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -47,9 +49,11 @@ struct graft_copy {
 int graft_place(const struct graft_copy *copy, void *destination, size_t destination_size, const void *source,
                 size_t source_size);
 
-// As graft_place, with none of the instructions that are chosen at run time; for tests and comparisons.
-int graft_place_portable(const struct graft_copy *copy, void *destination, size_t destination_size, const void *source,
-                         size_t source_size);
+// As graft_place, with a variant's instructions, where graft_place takes the widest that there are; for tests and comparisons.
+//
+// Also returns -ENOTSUP, having touched nothing, for instructions that this processor lacks.
+int graft_place_as(enum graft_variant variant, const struct graft_copy *copy, void *destination,
+                   size_t destination_size, const void *source, size_t source_size);
 
 // Places packed elements as `copy` says, in units of bits: bit b of a memory is bit b % 8, counted from the least
 // significant one, of its byte b / 8. Sizes stay in bytes. Contract and results are those of graft_place.
@@ -58,9 +62,6 @@ int graft_place_portable(const struct graft_copy *copy, void *destination, size_
 // threads must not place into the same byte at once.
 int graft_place_bits(const struct graft_copy *copy, void *destination, size_t destination_size, const void *source,
                      size_t source_size);
-
-// What graft_place runs on this machine: "avx2" or "portable".
-const char *graft_place_variant(void);
 
 #ifdef __cplusplus
 }

@@ -52,6 +52,22 @@ package final class ReadEngine: Sendable {
     return try run.outcome()
   }
 
+  /// Whether all but a page here and there of a range is in the page cache; not where nobody can tell.
+  package func isResident(_ file: File, _ range: ByteRange) -> Bool {
+    (kernel.residentFraction(of: file, range) ?? 0) >= ResidencyView.warmFraction
+  }
+
+  /// Reads a range on the calling thread as far as the page cache has it from its beginning on.
+  ///
+  /// For those who use the bytes at once, on the same processor, and go through ``run(_:files:tuning:progress:)`` with whatever did
+  /// not come: faults of any kind show as fewer bytes. The kernel begins to read what is missing, so ask ``isResident(_:_:)`` first.
+  /// - Returns: How many bytes came.
+  package func readResident(
+    _ file: File, _ range: ByteRange, into memory: UnsafeMutableRawBufferPointer
+  ) -> Int {
+    unsafe kernel.readResident(file, range, into: memory)
+  }
+
   /// Gives the memory that is kept for the slots of the next run back to the system.
   package func releaseIdleMemory() {
     idleArena.withLock { $0 = nil }

@@ -14,6 +14,19 @@ package import GraftCore
   package var tag: Int
   /// Whether the bytes are expected to come from the disk, so that submitting must not wait for them.
   package var isAsynchronous: Bool
+
+  /// A read.
+  package init(
+    descriptor: CInt, address: UnsafeMutableRawPointer, byteCount: Int, offset: Int, tag: Int,
+    isAsynchronous: Bool
+  ) {
+    self.descriptor = descriptor
+    unsafe self.address = address
+    self.byteCount = byteCount
+    self.offset = offset
+    self.tag = tag
+    self.isAsynchronous = isAsynchronous
+  }
 }
 
 /// What became of one ``KernelRead``.
@@ -83,6 +96,11 @@ package protocol ReadKernel: Sendable {
 
   /// How much of the range is in the page cache, 0 … 1; nil when nobody can tell.
   func residentFraction(of file: File, _ range: ByteRange) -> Double?
+
+  /// Reads what the page cache has, from the range's beginning on, and never waits for the disk.
+  ///
+  /// - Returns: How many bytes that is; fewer than the range has wherever anything speaks against reading them in this way.
+  func readResident(_ file: File, _ range: ByteRange, into memory: UnsafeMutableRawBufferPointer) -> Int
 
   /// Opens the file for direct I/O.
   ///

@@ -107,7 +107,7 @@ struct ResidencyView {
   }
 
   /// Less than wholly resident by a page here and there is still a copy.
-  private static let warmFraction = 0.98
+  static let warmFraction = 0.98
   /// Less than this is cold: below it, direct reads are faster.
   ///
   /// Direct reads take 0.48 s for a GiB, resident or not; buffered ones 0.56 s for each GiB that is not resident and

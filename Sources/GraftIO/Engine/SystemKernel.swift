@@ -21,6 +21,16 @@ package struct SystemKernel: ReadKernel {
     return Double(residency.resident_count) / Double(residency.page_count)
   }
 
+  package func readResident(
+    _ file: File, _ range: ByteRange, into memory: UnsafeMutableRawBufferPointer
+  ) -> Int {
+    precondition(memory.count == range.count, "a read fills its destination exactly")
+    // The bytes lie in the memory, which the caller keeps for the length of this call.
+    let result = unsafe graft_residency_read(
+      file.rawDescriptor, memory.baseAddress, memory.count, UInt64(range.offset))
+    return max(0, Int(result))
+  }
+
   package func openDirect(_ file: File) throws(SystemCallFailure) -> DirectFile {
     let descriptor = try file.openDirect()
     let rawValue = descriptor.rawValue

@@ -67,6 +67,9 @@ struct KernelWithResidency: ReadKernel {
   }
   func makeBlockingQueue() -> any ReadQueue { system.makeBlockingQueue() }
   func residentFraction(of file: File, _ range: ByteRange) -> Double? { residentFraction }
+  func readResident(_ file: File, _ range: ByteRange, into memory: UnsafeMutableRawBufferPointer) -> Int {
+    residentFraction == 1 ? system.readResident(file, range, into: memory) : 0
+  }
   func openDirect(_ file: File) throws(SystemCallFailure) -> DirectFile { try system.openDirect(file) }
 }
 

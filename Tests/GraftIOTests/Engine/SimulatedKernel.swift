@@ -70,6 +70,14 @@ final class SimulatedKernel: ReadKernel {
 
   func residentFraction(of file: File, _ range: ByteRange) -> Double? { residentFraction }
 
+  func readResident(_ file: File, _ range: ByteRange, into memory: UnsafeMutableRawBufferPointer) -> Int {
+    guard residentFraction == 1, let address = memory.baseAddress else { return 0 }
+    let read = KernelRead(
+      descriptor: file.rawDescriptor, address: address, byteCount: range.count, offset: range.offset, tag: 0,
+      isAsynchronous: false)
+    return max(0, perform(read))
+  }
+
   func openDirect(_ file: File) throws(SystemCallFailure) -> DirectFile {
     guard let alignment else { throw SystemCallFailure("open", EINVAL) }
     let descriptor = OwnedDescriptor(adopting: dup(file.rawDescriptor))
