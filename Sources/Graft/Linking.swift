@@ -30,26 +30,24 @@ struct Linking {
     }
     let claim = try SavesUnderWay.shared.claim(path)
     let tree = tree.withoutPlaceholders
-    var tensors: [(path: TreePath, tensor: LazyTensor)] = []
-    var stringCount = 0
-    tree.forEachLeaf { path, leaf in
-      if case .tensor(let tensor) = leaf { tensors.append((path, tensor)) } else { stringCount += 1 }
-    }
+    let (tensors, stringCount) = tree.tensors()
     guard tensors.count + stringCount > 0 else {
       throw GraftError(
         .leafNotFound, "there is no leaf to link", file: path, remedy: "select or return at least one")
     }
     let (outcomes, catalogs) = try await outcomes(of: tensors)
 
-    var linked: [TreePath: Layout] = [:]
+    var linked: [Layout?] = []
+    linked.reserveCapacity(tensors.count)
     var linkedByteCount = 0
     var rewritten: [LinkReport.RewrittenLeaf] = []
     for ((path, tensor), outcome) in zip(tensors, outcomes) {
       switch outcome {
       case .linked(let layout):
-        linked[path] = layout
+        linked.append(layout)
         linkedByteCount += tensor.spec.byteCount
       case .rewritten(let reason):
+        linked.append(nil)
         rewritten.append(.init(path: path, reason: reason, byteCount: tensor.spec.byteCount))
       case .hiddenInShards: preconditionFailure("shards were looked into")
       }
@@ -59,11 +57,11 @@ struct Linking {
       tree: tree, catalogs: catalogs, format: .orbax(rewriting), isOverwriting: isOverwriting, isFlat: false,
       metadata: metadata, tuning: tuning, progress: progress)
     let layout = try OrbaxPlan(
-      tree.mapLeaves { .leaf(saving.orbaxLeaf($1)) }, linked: linked, options: saving.orbaxOptions(rewriting))
+      tree, linked: linked, options: saving.orbaxOptions(rewriting), leaf: saving.orbaxLeaf)
     var planner = Planner()
     for catalog in catalogs { planner.addCheckpoint(catalog) }
     var arrays: [Int] = []
-    for (array, (path, tensor)) in tensors.enumerated() where linked[path] == nil {
+    for (array, (path, tensor)) in tensors.enumerated() where linked[array] == nil {
       do throws(GraftError) {
         _ = try planner.add(path, tensor.chunkMajor(layout.arrays[array].chunkShape))
       } catch {
@@ -88,7 +86,8 @@ struct Linking {
       progress: progress, started: started, claim: claim
     ).run()
     return LinkReport(
-      linkedLeafCount: linked.count, linkedByteCount: linkedByteCount, rewritten: rewritten,
+      linkedLeafCount: tensors.count - rewritten.count, linkedByteCount: linkedByteCount,
+      rewritten: rewritten,
       stringCount: stringCount,
       files: adopted.map { file in
         LinkReport.LinkedFile(

@@ -51,13 +51,17 @@ package struct OCDBTBuilder {
         expected: "at most \(Self.keyByteCountLimit) bytes", found: "\(key.count)",
         remedy: "choose shorter keys")
     }
+    var shared = 0
     if let previous = leaf.lastKey {
-      guard previous != key else {
+      shared = previous.commonPrefixCount(key)
+      guard shared < key.count || shared < previous.count else {
         throw GraftError(
           .collision, "two values have one name in the OCDBT database",
           found: TreePath.printable(String(decoding: key, as: UTF8.self)))
       }
-      precondition(previous.lexicographicallyPrecedes(key), "keys are added in order")
+      precondition(
+        shared < key.count && (shared == previous.count || previous[shared] < key[shared]),
+        "keys are added in order")
     }
     var value = value
     if case .inline(let bytes) = value, bytes.count > OCDBTNode.inlineValueByteCountLimit {
@@ -67,7 +71,7 @@ package struct OCDBTBuilder {
     if leaf.isFull(adding: byteCount, limit: nodeByteCountLimit) {
       try flushLeaf()
     }
-    leaf.add(key, value, byteCount: byteCount)
+    leaf.add(key, value, sharedByteCount: shared, byteCount: byteCount)
   }
 
   /// Writes the nodes that are not full, and gives the bytes of the manifest; nothing can be added afterwards.
@@ -130,7 +134,8 @@ package struct OCDBTBuilder {
     {
       try flushInterior(level)
     }
-    interior[level - 1].add(key, child, byteCount: byteCount)
+    let shared = interior[level - 1].lastKey?.commonPrefixCount(key) ?? 0
+    interior[level - 1].add(key, child, sharedByteCount: shared, byteCount: byteCount)
   }
 
   private func write(
@@ -163,6 +168,8 @@ package struct OCDBTBuilder {
       statistics.storedByteCount += reference.range.count
     }
     var body = OCDBTByteWriter()
+    body.reserveCapacity(
+      entries.reduce(1 << 10) { $0 + overheadByteCount + $1.key.count + $1.value.inlineByteCount })
     body.byte(0)
     body.fileTable(files.paths)
     body.varint(entries.count)
@@ -213,9 +220,7 @@ package struct OCDBTBuilder {
   ) -> [Int] {
     var shared = [prefix]
     shared.reserveCapacity(entries.count)
-    for (entry, previous) in zip(entries.dropFirst(), entries) {
-      shared.append(entry.key.commonPrefixCount(previous.key))
-    }
+    for entry in entries.dropFirst() { shared.append(entry.sharedByteCount) }
     for count in shared.dropFirst() { body.varint(count - prefix) }
     for (entry, count) in zip(entries, shared) { body.varint(entry.key.count - count) }
     return shared
@@ -276,6 +281,8 @@ private struct PendingNode<Value> {
   struct Entry {
     var key: [UInt8]
     var value: Value
+    /// How many bytes the key begins with that the key before it, in this node or the one before, begins with too.
+    var sharedByteCount: Int
   }
 
   private(set) var entries: [Entry] = []
@@ -287,8 +294,8 @@ private struct PendingNode<Value> {
     !entries.isEmpty && (byteCount + more > limit || entries.count == OCDBTNode.entryCountLimit)
   }
 
-  mutating func add(_ key: [UInt8], _ value: Value, byteCount more: Int) {
-    entries.append(Entry(key: key, value: value))
+  mutating func add(_ key: [UInt8], _ value: Value, sharedByteCount: Int, byteCount more: Int) {
+    entries.append(Entry(key: key, value: value, sharedByteCount: sharedByteCount))
     byteCount += more
     lastKey = key
   }

@@ -56,6 +56,7 @@ enum OCDBTEnvelope {
   /// A body that is not compressed, with its envelope.
   static func sealed(_ body: [UInt8], magic: UInt32) -> [UInt8] {
     var envelope = OCDBTByteWriter()
+    envelope.reserveCapacity(body.count + 18)
     envelope.fixed(littleEndian: magic.byteSwapped)
     // Magic, length, version, compression, body and checksum.
     envelope.fixed(littleEndian: UInt64(4 + 8 + 1 + 1 + body.count + 4))

@@ -81,24 +81,17 @@ package struct OrbaxLinks: Sendable {
     }
   }
 
-  /// The chunks or shards of a linked array as entries of the database, in the order of the array's grid.
-  func entries(of array: OrbaxPlan.PlannedArray, _ version: ZarrVersion) -> [OCDBTReader.Entry] {
-    var entries: [OCDBTReader.Entry] = []
-    for (number, cell) in (array.linked?.cells ?? []).enumerated() {
-      let value: OCDBTValue
-      switch cell {
-      case .absent: continue
-      case .inline(let bytes): value = .inline(bytes)
-      case .file(let chunk):
-        guard let index = indices[chunk.file] else { preconditionFailure("the file was not adopted") }
-        value = .stored(
-          OCDBTReference(
-            file: OCDBTFile(path: files[index].name), range: files[index].adopted.place(of: chunk.range)))
-      }
-      let key = array.keyPrefix + array.chunkKey(number, version)
-      entries.append(OCDBTReader.Entry(key: [UInt8](key.utf8), value: value))
+  /// What the database has of a linked array's chunk or shard; nil where there is none.
+  func value(of cell: ChunkLocation) -> OCDBTValue? {
+    switch cell {
+    case .absent: return nil
+    case .inline(let bytes): return .inline(bytes)
+    case .file(let chunk):
+      guard let index = indices[chunk.file] else { preconditionFailure("the file was not adopted") }
+      return .stored(
+        OCDBTReference(
+          file: OCDBTFile(path: files[index].name), range: files[index].adopted.place(of: chunk.range)))
     }
-    return entries
   }
 }
 
@@ -108,18 +101,6 @@ extension Layout {
 
   /// Whether some chunk may be absent, or may be in shards, so that it is full of the fill value.
   var mayLackChunks: Bool { fillValue != nil && (shards != nil || chunks.contains(.absent)) }
-}
-
-extension OrbaxPlan.PlannedArray {
-  /// The array over chunks or shards that exist.
-  func linked(to layout: Layout) -> OrbaxPlan.PlannedArray {
-    var array = OrbaxPlan.PlannedArray(
-      path: path, spec: spec, name: name, chunkShape: layout.shards?.shape ?? layout.chunkShape,
-      grid: ZarrArray.grid(spec.shape, layout.shards?.shape ?? layout.chunkShape), chunkCount: 0,
-      firstChunk: firstChunk, chunkByteCount: chunkByteCount, encoding: encoding)
-    array.linked = layout
-    return array
-  }
 }
 
 // MARK: - What is noted
