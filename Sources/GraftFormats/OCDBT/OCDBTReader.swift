@@ -37,8 +37,10 @@ package struct OCDBTReader: Sendable {
   /// Keys of real databases take four bytes and more, compressed, as the offsets and lengths of their values differ. A file that
   /// is made to decompress to as many as possible, or to be visited over and over, has thousands in a byte.
   package static func entryCountLimit(storedByteCount: Int) -> Int {
-    min(entryCountLimit, 1 << 17 + 4 * min(storedByteCount, entryCountLimit))
+    min(entryCountLimit, 1 << 17 + entriesPerByte * min(storedByteCount, entryCountLimit))
   }
+  /// The most keys that a byte of a node's file is believed to stand for, beyond those that any database may have.
+  static let entriesPerByte = 4
 
   /// Opens the database in a folder.
   ///
