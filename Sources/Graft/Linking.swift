@@ -75,7 +75,7 @@ struct Linking {
     let writer = try await OrbaxWriter.begin(at: path, layout)
     let adopted: [OrbaxLinks.File]
     do throws(GraftError) {
-      adopted = try await adopt(catalogs.flatMap(\.files), into: writer)
+      adopted = try await adopt(catalogs, into: writer)
     } catch {
       writer.abandon()
       throw error
@@ -137,12 +137,16 @@ struct Linking {
   }
 
   private func adopt(
-    _ files: [StoredFile], into writer: OrbaxWriter
+    _ catalogs: [Catalog], into writer: OrbaxWriter
   ) async throws(GraftError) -> [OrbaxLinks.File] {
+    let limits = sources.map(\.limits)
     let cancellation = Cancellation()
     return try await withCancellation(cancellation) { () async throws(GraftError) in
       try await BlockingThreads.shared.run { () throws(GraftError) in
-        try writer.adopt(files, isCancelled: { cancellation.isCancelled })
+        var sealed = SealedSources()
+        for (catalog, limits) in zip(catalogs, limits) { try sealed.add(catalog, limits: limits) }
+        return try writer.adopt(
+          catalogs.flatMap(\.files), sealed: sealed, isCancelled: { cancellation.isCancelled })
       }
     }
   }

@@ -4,7 +4,8 @@
 //     {"version": 1, "files": [{"name": "d/linked-0", "source": "/models/model.safetensors", "way": "hard link",
 //                               "byte_count": 1024, "modified": [1700000000, 5], "inode": 17, "made": [1700000000, 0]}]}
 //
-// A file that is changed in place afterwards shares its bytes with the link. Opening the checkpoint sees that by the stamp.
+// A file that is changed in place afterwards shares its bytes with the link. Opening the checkpoint sees that by the stamp. Where the source
+// is sealed, the checkpoint has a seal of those files from the start, so that verifying it sees whatever no stamp shows.
 
 internal import GraftCore
 package import GraftIO
@@ -26,6 +27,8 @@ package struct OrbaxLinks: Sendable {
 
   /// The files.
   package private(set) var files: [File] = []
+  /// The digests of those that are sealed, under their names in the checkpoint; nil where none is.
+  private(set) var seal: Seal?
   /// The index of each of these by the number that layouts have for it.
   private var indices: [Int: Int] = [:]
 
@@ -36,7 +39,8 @@ package struct OrbaxLinks: Sendable {
 
   /// Brings the files into a checkpoint's folder in which its linked arrays have chunks.
   init(
-    of plan: OrbaxPlan, to sources: [StoredFile], in folder: AtomicDirectory, isCancelled: () -> Bool
+    of plan: OrbaxPlan, to sources: [StoredFile], sealed: SealedSources, in folder: AtomicDirectory,
+    isCancelled: () -> Bool
   ) throws(GraftError) {
     var wanted = [Bool](repeating: false, count: sources.count)
     for array in plan.arrays {
@@ -54,6 +58,7 @@ package struct OrbaxLinks: Sendable {
       if numbers[id] == nil { order.append(id) }
       numbers[id, default: []].append(number)
     }
+    var digests: [Seal.File] = []
     for id in order {
       guard let own = numbers[id] else { continue }
       if isCancelled() { throw GraftError(.cancelled, "the task was cancelled") }
@@ -62,9 +67,15 @@ package struct OrbaxLinks: Sendable {
       let adopted = try folder.adopt(
         source.path, byteCount: source.byteCount, as: plan.treePrefix + name,
         wanted: { Self.ranges(in: Set(own), of: plan) }, isCancelled: isCancelled)
+      // A copy has the bytes elsewhere, so that its blocks are others.
+      if adopted.way != .copy, var file = own.lazy.compactMap(sealed.file).first {
+        file.name = plan.treePrefix + name
+        digests.append(file)
+      }
       for number in own { indices[number] = files.count }
       files.append(File(name: name, source: Directory.absolutePath(of: source.path), adopted: adopted))
     }
+    if !digests.isEmpty { seal = Seal(blockByteCount: sealed.blockByteCount, files: digests) }
   }
 
   private struct FileID: Hashable {

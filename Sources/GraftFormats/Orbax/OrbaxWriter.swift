@@ -211,13 +211,14 @@ package final class OrbaxWriter: CheckpointWriter {
   ///
   /// - Parameters:
   ///   - files: all files that the layouts of linked arrays number.
+  ///   - sealed: what is known of the bytes of these, which the checkpoint's own seal then says of them.
   ///   - isCancelled: looked at now and then.
   /// - Returns: what was brought in.
   /// - Throws: `fileChanged` for a file that is not what it was when its checkpoint was opened; `noSpace`, `cancelled`.
   package func adopt(
-    _ files: [StoredFile], isCancelled: () -> Bool = { false }
+    _ files: [StoredFile], sealed: SealedSources = SealedSources(), isCancelled: () -> Bool = { false }
   ) throws(GraftError) -> [OrbaxLinks.File] {
-    let links = try OrbaxLinks(of: plan, to: files, in: folder, isCancelled: isCancelled)
+    let links = try OrbaxLinks(of: plan, to: files, sealed: sealed, in: folder, isCancelled: isCancelled)
     state.withLock { $0.adopted = links }
     return links.files
   }
@@ -240,6 +241,7 @@ package final class OrbaxWriter: CheckpointWriter {
       if !adopted.isEmpty {
         try self.write(adopted.encoded(), to: self.plan.treePrefix + OrbaxLinks.fileName)
       }
+      if let seal = adopted.seal { try self.write(seal.encoded(), to: SealedFiles.nameInFolder) }
       try self.write(self.checkpointMetadata(), to: OrbaxFormat.checkpointMetadata)
       if self.plan.options.version == .version1 { try self.write([], to: OrbaxFormat.indicator) }
       try self.write([UInt8]("The checkpoint is complete.\n".utf8), to: OrbaxFormat.commitMarker)
