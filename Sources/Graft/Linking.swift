@@ -72,24 +72,27 @@ struct Linking {
       arrays.append(array)
     }
 
+    let plan = planner.plan()
     let writer = try await OrbaxWriter.begin(at: path, layout)
-    let adopted: [OrbaxLinks.File]
+    let adopted: OrbaxLinks
     do throws(GraftError) {
-      adopted = try await adopt(catalogs, into: writer)
+      adopted = try await adopt(catalogs, into: writer, rewrittenByteCount: plan.resultByteCount)
     } catch {
       writer.abandon()
       throw error
     }
+    // What was copied is a part of all that there was to do.
+    let copiedByteCount = adopted.files.contains { $0.adopted.way == .copy } ? adopted.byteCount : 0
     let saved = try await BegunSave(
-      plan: planner.plan(), places: arrays.map { .writer(writer, leaf: $0) }, writer: writer,
+      plan: plan, places: arrays.map { .writer(writer, leaf: $0) }, writer: writer,
       leafCount: arrays.count, byteCount: rewritten.reduce(0) { $0 + $1.byteCount }, tuning: tuning,
-      progress: progress, started: started, claim: claim
+      progress: progress(after: copiedByteCount), started: started, claim: claim
     ).run()
     return LinkReport(
       linkedLeafCount: tensors.count - rewritten.count, linkedByteCount: linkedByteCount,
       rewritten: rewritten,
       stringCount: stringCount,
-      files: adopted.map { file in
+      files: adopted.files.map { file in
         LinkReport.LinkedFile(
           source: file.source, name: Directory.path(of: file.name, in: OrbaxPlan.checkpointable),
           way: LinkReport.LinkedFile.Way(file.adopted.way), copiedByteCount: file.adopted.copiedByteCount)
@@ -136,9 +139,21 @@ struct Linking {
     return .rewritten(because: reason)
   }
 
+  /// What is told of the progress of writing when so many bytes have been copied before it.
+  private func progress(after copiedByteCount: Int) -> (@Sendable (Progress) -> Void)? {
+    guard let progress, copiedByteCount > 0 else { return progress }
+    return { writing in
+      progress(
+        Progress(
+          completedByteCount: writing.completedByteCount + copiedByteCount,
+          totalByteCount: writing.totalByteCount + copiedByteCount))
+    }
+  }
+
   private func adopt(
-    _ catalogs: [Catalog], into writer: OrbaxWriter
-  ) async throws(GraftError) -> [OrbaxLinks.File] {
+    _ catalogs: [Catalog], into writer: OrbaxWriter, rewrittenByteCount: Int
+  ) async throws(GraftError) -> OrbaxLinks {
+    let progress = progress
     let limits = sources.map(\.limits)
     let cancellation = Cancellation()
     return try await withCancellation(cancellation) { () async throws(GraftError) in
@@ -146,7 +161,10 @@ struct Linking {
         var sealed = SealedSources()
         for (catalog, limits) in zip(catalogs, limits) { try sealed.add(catalog, limits: limits) }
         return try writer.adopt(
-          catalogs.flatMap(\.files), sealed: sealed, isCancelled: { cancellation.isCancelled })
+          catalogs.flatMap(\.files), sealed: sealed,
+          copied: { completed, total in
+            progress?(Progress(completedByteCount: completed, totalByteCount: total + rewrittenByteCount))
+          }, isCancelled: { cancellation.isCancelled })
       }
     }
   }

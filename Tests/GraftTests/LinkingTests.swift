@@ -1,6 +1,7 @@
 import Foundation
 import Graft
 import GraftTestSupport
+import Synchronization
 import Testing
 
 @Suite struct LinkingTests {
@@ -195,6 +196,35 @@ import Testing
     #expect(report.failures.first?.file == again + "/state/d/linked-0")
   }
 
+  /// A folder of another file system than that of temporary files, where there is one.
+  private static let elsewhere: String? = {
+    func device(_ path: String) -> Int? {
+      (try? FileManager.default.attributesOfItem(atPath: path))?[.systemNumber] as? Int
+    }
+    return device("/dev/shm").flatMap { $0 != device(NSTemporaryDirectory()) ? "/dev/shm" : nil }
+  }()
+
+  @Test(.enabled(if: LinkingTests.elsewhere != nil, "there is no second file system to copy from"))
+  func `copying from another file system tells how far it is`() async throws {
+    let source = try #require(Self.elsewhere) + "/graft-linking-\(UInt64.random(in: 0 ... .max)).safetensors"
+    defer { try? FileManager.default.removeItem(atPath: source) }
+    try FileManager.default.copyItem(atPath: model.path, toPath: source)
+    let told = Told()
+    let report = try await Checkpoint.transform([try await Checkpoint(at: source)]) { trees in
+      let params = trees[0]["params"]
+      return ["kernel": params["layer1"]["kernel"], "wide": params["layer2"]["kernel"].cast(to: .float64)]
+    }.link(to: linked) { progress in
+      told.progress.withLock { $0.append((progress.completedByteCount, progress.totalByteCount)) }
+    }
+    #expect(report.files.map(\.way) == [.copy] && report.copiedByteCount == 960)
+    let progress = told.progress.withLock { $0 }
+    // Of float64 the second kernel has twice the bytes or more, in whole chunks.
+    let total = try #require(progress.first).total
+    #expect(total > 2 * 960 && progress.allSatisfy { $0.total == total })
+    #expect(progress.first?.completed == 960 && progress.last?.completed == total)
+    #expect(zip(progress, progress.dropFirst()).allSatisfy { $0.completed <= $1.completed })
+  }
+
   @Test func `a seal that cannot be read is an error, and nothing is left`() async throws {
     try Data("{}".utf8).write(to: URL(fileURLWithPath: model.path + ".graft-seal"))
     let error = try await #require(throws: GraftError.self) {
@@ -228,4 +258,9 @@ import Testing
     }
     #expect(error.code == .leafNotFound)
   }
+}
+
+/// What was told of the progress.
+private final class Told: Sendable {
+  let progress = Mutex<[(completed: Int, total: Int)]>([])
 }

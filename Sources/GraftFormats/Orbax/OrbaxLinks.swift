@@ -27,6 +27,8 @@ package struct OrbaxLinks: Sendable {
 
   /// The files.
   package private(set) var files: [File] = []
+  /// The bytes of the chunks in them.
+  package private(set) var byteCount = 0
   /// The digests of those that are sealed, under their names in the checkpoint; nil where none is.
   private(set) var seal: Seal?
   /// The index of each of these by the number that layouts have for it.
@@ -40,12 +42,16 @@ package struct OrbaxLinks: Sendable {
   /// Brings the files into a checkpoint's folder in which its linked arrays have chunks.
   init(
     of plan: OrbaxPlan, to sources: [StoredFile], sealed: SealedSources, in folder: AtomicDirectory,
-    isCancelled: () -> Bool
+    copied: (_ completed: Int, _ total: Int) -> Void, isCancelled: () -> Bool
   ) throws(GraftError) {
     var wanted = [Bool](repeating: false, count: sources.count)
+    var byteCounts = [Int](repeating: 0, count: sources.count)
     for array in plan.arrays {
       guard let layout = array.linked else { continue }
-      for case .file(let chunk) in layout.cells { wanted[chunk.file] = true }
+      for case .file(let chunk) in layout.cells {
+        wanted[chunk.file] = true
+        byteCounts[chunk.file] += chunk.range.count
+      }
     }
     guard wanted.contains(true) else { return }
     try folder.createDirectory(plan.treePrefix + "d")
@@ -58,15 +64,25 @@ package struct OrbaxLinks: Sendable {
       if numbers[id] == nil { order.append(id) }
       numbers[id, default: []].append(number)
     }
+    byteCount = byteCounts.reduce(0, +)
+    var completed = 0
     var digests: [Seal.File] = []
     for id in order {
       guard let own = numbers[id] else { continue }
       if isCancelled() { throw GraftError(.cancelled, "the task was cancelled") }
+      var step = 0
       let name = "d/linked-\(files.count)"
       let source = sources[own[0]]
       let adopted = try folder.adopt(
         source.path, byteCount: source.byteCount, as: plan.treePrefix + name,
-        wanted: { Self.ranges(in: Set(own), of: plan) }, isCancelled: isCancelled)
+        wanted: { Self.ranges(in: Set(own), of: plan) },
+        copied: {
+          // Ranges that several chunks have are copied once, and counted for the rest when their file is done.
+          step += $0
+          copied(min(completed + step, byteCount), byteCount)
+        }, isCancelled: isCancelled)
+      completed += own.reduce(0) { $0 + byteCounts[$1] }
+      if step > 0 { copied(completed, byteCount) }
       // A copy has the bytes elsewhere, so that its blocks are others.
       if adopted.way != .copy, var file = own.lazy.compactMap(sealed.file).first {
         file.name = plan.treePrefix + name

@@ -127,7 +127,7 @@ package struct OrbaxPlan: Sendable {
   /// Decides how a tree is written.
   ///
   /// - Parameter linked: where the chunks of those tensors are that exist already, for each tensor in the order of the tree, nil for one
-  ///   that is written; empty for none. They are in files that ``OrbaxWriter/adopt(_:sealed:isCancelled:)`` brings in, or in the layouts
+  ///   that is written; empty for none. They are in files that ``OrbaxWriter/adopt(_:sealed:copied:isCancelled:)`` brings in, or in the layouts
   ///   themselves, and are chunks of version 3 in a database.
   /// - Throws: `collision` for names that Orbax cannot tell apart; `unsupported` for what it cannot load; `limitExceeded`;
   ///   `invalidArgument`.

@@ -212,15 +212,18 @@ package final class OrbaxWriter: CheckpointWriter {
   /// - Parameters:
   ///   - files: all files that the layouts of linked arrays number.
   ///   - sealed: what is known of the bytes of these, which the checkpoint's own seal then says of them.
+  ///   - copied: called now and then while files are copied, with the bytes of chunks that are there and all that will be.
   ///   - isCancelled: looked at now and then.
   /// - Returns: what was brought in.
   /// - Throws: `fileChanged` for a file that is not what it was when its checkpoint was opened; `noSpace`, `cancelled`.
   package func adopt(
-    _ files: [StoredFile], sealed: SealedSources = SealedSources(), isCancelled: () -> Bool = { false }
-  ) throws(GraftError) -> [OrbaxLinks.File] {
-    let links = try OrbaxLinks(of: plan, to: files, sealed: sealed, in: folder, isCancelled: isCancelled)
+    _ files: [StoredFile], sealed: SealedSources = SealedSources(),
+    copied: (_ completed: Int, _ total: Int) -> Void = { _, _ in }, isCancelled: () -> Bool = { false }
+  ) throws(GraftError) -> OrbaxLinks {
+    let links = try OrbaxLinks(
+      of: plan, to: files, sealed: sealed, in: folder, copied: copied, isCancelled: isCancelled)
     state.withLock { $0.adopted = links }
-    return links.files
+    return links
   }
 
   // MARK: Finishing
