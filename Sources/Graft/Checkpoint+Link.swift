@@ -15,7 +15,7 @@ extension Surgery {
   ///   - overwriting: whether what is at `path` is replaced, only when it is an Orbax checkpoint.
   ///   - metadata: what the checkpoint says about itself, as text by key; nil for what users put into the first source.
   ///   - tuning: how to read what is rewritten; nil for the surgery's own settings.
-  ///   - progress: called while leaves are rewritten, as for a save.
+  ///   - progress: called while files are copied and leaves rewritten, as for a save.
   /// - Throws: ``GraftError`` as ``save(to:step:as:overwriting:metadata:tuning:progress:)``; of code `fileChanged` for a source
   ///   that is not what it was when it was opened. Nothing is left behind then.
   @concurrent
@@ -48,7 +48,7 @@ extension Checkpoint {
   ///   - overwriting: whether what is at `path` is replaced, only when it is an Orbax checkpoint.
   ///   - metadata: what the checkpoint says about itself, as text by key; nil for what users put into this one.
   ///   - tuning: how to read what is rewritten; nil for the checkpoint's own settings.
-  ///   - progress: called while leaves are rewritten, as for a save.
+  ///   - progress: called while files are copied and leaves rewritten, as for a save.
   /// - Throws: as ``Surgery/link(to:step:rewriting:overwriting:metadata:tuning:progress:)``.
   @concurrent
   @discardableResult

@@ -30,26 +30,24 @@ struct Linking {
     }
     let claim = try SavesUnderWay.shared.claim(path)
     let tree = tree.withoutPlaceholders
-    var tensors: [(path: TreePath, tensor: LazyTensor)] = []
-    var stringCount = 0
-    tree.forEachLeaf { path, leaf in
-      if case .tensor(let tensor) = leaf { tensors.append((path, tensor)) } else { stringCount += 1 }
-    }
+    let (tensors, stringCount) = tree.tensors()
     guard tensors.count + stringCount > 0 else {
       throw GraftError(
         .leafNotFound, "there is no leaf to link", file: path, remedy: "select or return at least one")
     }
     let (outcomes, catalogs) = try await outcomes(of: tensors)
 
-    var linked: [TreePath: Layout] = [:]
+    var linked: [Layout?] = []
+    linked.reserveCapacity(tensors.count)
     var linkedByteCount = 0
     var rewritten: [LinkReport.RewrittenLeaf] = []
     for ((path, tensor), outcome) in zip(tensors, outcomes) {
       switch outcome {
       case .linked(let layout):
-        linked[path] = layout
+        linked.append(layout)
         linkedByteCount += tensor.spec.byteCount
       case .rewritten(let reason):
+        linked.append(nil)
         rewritten.append(.init(path: path, reason: reason, byteCount: tensor.spec.byteCount))
       case .hiddenInShards: preconditionFailure("shards were looked into")
       }
@@ -59,11 +57,11 @@ struct Linking {
       tree: tree, catalogs: catalogs, format: .orbax(rewriting), isOverwriting: isOverwriting, isFlat: false,
       metadata: metadata, tuning: tuning, progress: progress)
     let layout = try OrbaxPlan(
-      tree.mapLeaves { .leaf(saving.orbaxLeaf($1)) }, linked: linked, options: saving.orbaxOptions(rewriting))
+      tree, linked: linked, options: saving.orbaxOptions(rewriting), leaf: saving.orbaxLeaf)
     var planner = Planner()
     for catalog in catalogs { planner.addCheckpoint(catalog) }
     var arrays: [Int] = []
-    for (array, (path, tensor)) in tensors.enumerated() where linked[path] == nil {
+    for (array, (path, tensor)) in tensors.enumerated() where linked[array] == nil {
       do throws(GraftError) {
         _ = try planner.add(path, tensor.chunkMajor(layout.arrays[array].chunkShape))
       } catch {
@@ -74,23 +72,27 @@ struct Linking {
       arrays.append(array)
     }
 
+    let plan = planner.plan()
     let writer = try await OrbaxWriter.begin(at: path, layout)
-    let adopted: [OrbaxLinks.File]
+    let adopted: OrbaxLinks
     do throws(GraftError) {
-      adopted = try await adopt(catalogs.flatMap(\.files), into: writer)
+      adopted = try await adopt(catalogs, into: writer, rewrittenByteCount: plan.resultByteCount)
     } catch {
       writer.abandon()
       throw error
     }
+    // What was copied is a part of all that there was to do.
+    let copiedByteCount = adopted.files.contains { $0.adopted.way == .copy } ? adopted.byteCount : 0
     let saved = try await BegunSave(
-      plan: planner.plan(), places: arrays.map { .writer(writer, leaf: $0) }, writer: writer,
+      plan: plan, places: arrays.map { .writer(writer, leaf: $0) }, writer: writer,
       leafCount: arrays.count, byteCount: rewritten.reduce(0) { $0 + $1.byteCount }, tuning: tuning,
-      progress: progress, started: started, claim: claim
+      progress: progress(after: copiedByteCount), started: started, claim: claim
     ).run()
     return LinkReport(
-      linkedLeafCount: linked.count, linkedByteCount: linkedByteCount, rewritten: rewritten,
+      linkedLeafCount: tensors.count - rewritten.count, linkedByteCount: linkedByteCount,
+      rewritten: rewritten,
       stringCount: stringCount,
-      files: adopted.map { file in
+      files: adopted.files.map { file in
         LinkReport.LinkedFile(
           source: file.source, name: Directory.path(of: file.name, in: OrbaxPlan.checkpointable),
           way: LinkReport.LinkedFile.Way(file.adopted.way), copiedByteCount: file.adopted.copiedByteCount)
@@ -137,13 +139,32 @@ struct Linking {
     return .rewritten(because: reason)
   }
 
+  /// What is told of the progress of writing when so many bytes have been copied before it.
+  private func progress(after copiedByteCount: Int) -> (@Sendable (Progress) -> Void)? {
+    guard let progress, copiedByteCount > 0 else { return progress }
+    return { writing in
+      progress(
+        Progress(
+          completedByteCount: writing.completedByteCount + copiedByteCount,
+          totalByteCount: writing.totalByteCount + copiedByteCount))
+    }
+  }
+
   private func adopt(
-    _ files: [StoredFile], into writer: OrbaxWriter
-  ) async throws(GraftError) -> [OrbaxLinks.File] {
+    _ catalogs: [Catalog], into writer: OrbaxWriter, rewrittenByteCount: Int
+  ) async throws(GraftError) -> OrbaxLinks {
+    let progress = progress
+    let limits = sources.map(\.limits)
     let cancellation = Cancellation()
     return try await withCancellation(cancellation) { () async throws(GraftError) in
       try await BlockingThreads.shared.run { () throws(GraftError) in
-        try writer.adopt(files, isCancelled: { cancellation.isCancelled })
+        var sealed = SealedSources()
+        for (catalog, limits) in zip(catalogs, limits) { try sealed.add(catalog, limits: limits) }
+        return try writer.adopt(
+          catalogs.flatMap(\.files), sealed: sealed,
+          copied: { completed, total in
+            progress?(Progress(completedByteCount: completed, totalByteCount: total + rewrittenByteCount))
+          }, isCancelled: { cancellation.isCancelled })
       }
     }
   }

@@ -67,12 +67,8 @@ struct Saving {
   /// Plans everything, and makes nothing.
   func planned(for path: String) throws(GraftError) -> Planned {
     let tree = tree.withoutPlaceholders
-    var leafCount = 0
-    var tensors: [(path: TreePath, tensor: LazyTensor)] = []
-    tree.forEachLeaf { path, leaf in
-      leafCount += 1
-      if case .tensor(let tensor) = leaf { tensors.append((path, tensor)) }
-    }
+    let (tensors, otherCount) = tree.tensors()
+    let leafCount = tensors.count + otherCount
     guard leafCount > 0 else {
       throw GraftError(
         .leafNotFound, "there is no leaf to save", file: path, remedy: "select or return at least one")
@@ -86,7 +82,7 @@ struct Saving {
       for (path, tensor) in tensors { _ = try planner.add(path, tensor) }
       layout = .safetensors(shardByteCount: shardByteCount)
     case .orbax(let options):
-      let orbax = try OrbaxPlan(tree.mapLeaves { .leaf(orbaxLeaf($1)) }, options: orbaxOptions(options))
+      let orbax = try OrbaxPlan(tree, options: orbaxOptions(options), leaf: orbaxLeaf)
       for ((path, tensor), array) in zip(tensors, orbax.arrays) {
         do throws(GraftError) {
           _ = try planner.add(path, tensor.chunkMajor(array.chunkShape))

@@ -329,6 +329,35 @@ private func sliced(_ pair: ExpressionPair, rows: Range<Int>) throws -> Expressi
     #expect(linkedCount > (isEncoded ? 40 : 80), "seed \(seed)")
   }
 
+  @Test(
+    arguments: [
+      ([], .float32), ([1], .uint8), ([5, 7], .bfloat16), ([8 << 20], .float32), ([8 << 20 | 1], .float32),
+      ([64, 1 << 20], .float32), ([1, 48 << 20], .uint8), ([7, 11 << 20], .int16), ([3, 5, 40 << 20], .bool),
+      ([1 << 20 | 7, 61], .float64), ([2, 0], .float32),
+    ] as [([Int], DType)])
+  func `a tensor as it is is linked like one that the planner takes to pieces`(shape: [Int], dtype: DType) {
+    let spec = TensorSpec(dtype, Shape(shape))
+    let layout = Layout(
+      contiguous: spec, file: 1, range: ByteRange(offset: 1000, count: spec.byteCount))
+    let stored = LazyTensor(spec, StoredOperand(source: 1, path: "x", layout: layout))
+    let pieces = LazyTensor(Expression(spec, .reshaped(stored.expression)))
+    var planner = LinkPlanner()
+    planner.addFiles(count: 3)
+    planner.addFiles(count: 2)
+    #expect(planner.outcome(of: stored) == planner.outcome(of: pieces))
+    guard case .linked(let linked) = planner.outcome(of: stored) else {
+      Issue.record("it is not linked")
+      return
+    }
+    #expect(linked.storedByteCount == spec.byteCount)
+    // What cannot be cut into equal parts stays whole.
+    let isCut = linked.chunks.count > 1
+    #expect(
+      linked.chunks.allSatisfy {
+        $0.stored?.file == 4 && (!isCut || $0.byteCount <= LinkPlanner.largestRunByteCount)
+      })
+  }
+
   @Test func `reasons say why not`() throws {
     var store = Store()
     func reason(_ tensor: LazyTensor) -> String {

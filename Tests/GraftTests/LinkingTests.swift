@@ -1,6 +1,7 @@
 import Foundation
 import Graft
 import GraftTestSupport
+import Synchronization
 import Testing
 
 @Suite struct LinkingTests {
@@ -163,6 +164,76 @@ import Testing
     #expect(error.code == code && error.file == list, "\(error)")
   }
 
+  @Test func `a sealed source's digests go with its file, and find what no time shows`() async throws {
+    let seal = linked + "/graft-seal.json"
+    try await Checkpoint(at: model.path).link(to: linked)
+    #expect(!FileManager.default.fileExists(atPath: seal))
+    #expect(try await Checkpoint(at: linked).verify().leaves(.verified).isEmpty)
+    try FileManager.default.removeItem(atPath: linked)
+
+    _ = try await Checkpoint(at: model.path).seal()
+    try await stacked(Checkpoint(at: model.path)).link(to: linked)
+    var status = stat()
+    try #require(stat(model.path, &status) == 0)
+    var report = try await Checkpoint(at: linked).verify()
+    #expect(report.isIntact && report.leaves(.verified).count == report.leaves.count)
+    #expect(report.seal?.contains(seal) == true)
+    // What is linked to what is linked has them, too.
+    let again = folder.path + "/again"
+    try await Checkpoint(at: linked).link(to: again)
+    #expect(try await Checkpoint(at: again).verify().leaves(.verified).count == report.leaves.count)
+
+    // Somebody changes a byte in place and sets the time back.
+    let bytes = try Data(contentsOf: URL(fileURLWithPath: model.path))
+    let handle = try #require(FileHandle(forUpdatingAtPath: model.path))
+    try handle.seek(toOffset: UInt64(bytes.count - 5))
+    try handle.write(contentsOf: Data([bytes[bytes.count - 5] ^ 4]))
+    try handle.close()
+    let times = [status.st_atim, status.st_mtim]
+    try #require(utimensat(AT_FDCWD, model.path, times, 0) == 0)
+    report = try await Checkpoint(at: again).verify()
+    #expect(report.failureCount == 1 && !report.leaves(.failed).isEmpty, "\(report.failures)")
+    #expect(report.failures.first?.file == again + "/state/d/linked-0")
+  }
+
+  /// A folder of another file system than that of temporary files, where there is one.
+  private static let elsewhere: String? = {
+    func device(_ path: String) -> Int? {
+      (try? FileManager.default.attributesOfItem(atPath: path))?[.systemNumber] as? Int
+    }
+    return device("/dev/shm").flatMap { $0 != device(NSTemporaryDirectory()) ? "/dev/shm" : nil }
+  }()
+
+  @Test(.enabled(if: LinkingTests.elsewhere != nil, "there is no second file system to copy from"))
+  func `copying from another file system tells how far it is`() async throws {
+    let source = try #require(Self.elsewhere) + "/graft-linking-\(UInt64.random(in: 0 ... .max)).safetensors"
+    defer { try? FileManager.default.removeItem(atPath: source) }
+    try FileManager.default.copyItem(atPath: model.path, toPath: source)
+    let told = Told()
+    let report = try await Checkpoint.transform([try await Checkpoint(at: source)]) { trees in
+      let params = trees[0]["params"]
+      return ["kernel": params["layer1"]["kernel"], "wide": params["layer2"]["kernel"].cast(to: .float64)]
+    }.link(to: linked) { progress in
+      told.progress.withLock { $0.append((progress.completedByteCount, progress.totalByteCount)) }
+    }
+    #expect(report.files.map(\.way) == [.copy] && report.copiedByteCount == 960)
+    let progress = told.progress.withLock { $0 }
+    // Of float64 the second kernel has twice the bytes or more, in whole chunks.
+    let total = try #require(progress.first).total
+    #expect(total > 2 * 960 && progress.allSatisfy { $0.total == total })
+    #expect(progress.first?.completed == 960 && progress.last?.completed == total)
+    #expect(zip(progress, progress.dropFirst()).allSatisfy { $0.completed <= $1.completed })
+  }
+
+  @Test func `a seal that cannot be read is an error, and nothing is left`() async throws {
+    try Data("{}".utf8).write(to: URL(fileURLWithPath: model.path + ".graft-seal"))
+    let error = try await #require(throws: GraftError.self) {
+      try await Checkpoint(at: model.path).link(to: linked)
+    }
+    #expect(error.code == .corrupt && error.file == model.path + ".graft-seal")
+    #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path).count == 2)
+  }
+
   @Test func `a source that was replaced since it was opened is refused, and nothing is left`() async throws {
     let checkpoint = try await Checkpoint(at: model.path)
     try Data(count: 10).write(to: URL(fileURLWithPath: model.path))
@@ -187,4 +258,9 @@ import Testing
     }
     #expect(error.code == .leafNotFound)
   }
+}
+
+/// What was told of the progress.
+private final class Told: Sendable {
+  let progress = Mutex<[(completed: Int, total: Int)]>([])
 }

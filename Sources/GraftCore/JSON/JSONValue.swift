@@ -47,8 +47,25 @@ extension JSONReader {
       let isObject: Bool
       var elements: [JSONValue] = []
       var members: [JSONValue.Member] = []
-      var seen: Set<Key> = []
       var key = ""
+      /// The keys, of an object that has many; of few members a look at all of them is faster.
+      private var seen: Set<Key> = []
+
+      init(isObject: Bool) { self.isObject = isObject }
+
+      /// Whether a key differs from those of all members, which it then becomes the next of.
+      mutating func take(_ next: String) -> Bool {
+        let isNew: Bool
+        if members.count < 8 {
+          let own = Key(next)
+          isNew = members.allSatisfy { Key($0.key) != own }
+        } else {
+          if seen.isEmpty { seen = Set(members.lazy.map { Key($0.key) }) }
+          isNew = seen.insert(Key(next)).inserted
+        }
+        key = next
+        return isNew
+      }
     }
     var partials: [Partial] = []
     while true {
@@ -84,10 +101,9 @@ extension JSONReader {
           if let value { partials[last].members.append(JSONValue.Member(partials[last].key, value)) }
           if let text = try nextKey() {
             let key = string(text)
-            guard partials[last].seen.insert(Key(key)).inserted else {
+            guard partials[last].take(key) else {
               throw JSONError(.duplicateKey(key), at: text.range.lowerBound)
             }
-            partials[last].key = key
             break
           }
           value = .object(partials.removeLast().members)

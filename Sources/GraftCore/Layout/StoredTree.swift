@@ -11,3 +11,19 @@ extension Tree where Leaf == StoredLeaf {
     Tree(.dictionary(OrderedDictionary(uncheckedUniqueKeys: keys, values: values)))
   }
 }
+
+// Likewise a tree of numbers, which stands for the structure alone while the leaves are looked for.
+extension Tree where Leaf == Int {
+  /// A node that is the leaf of this number.
+  package static func numbered(_ number: Int) -> Tree { Tree(.leaf(number)) }
+
+  /// A dictionary of children whose keys are known to differ, each with the value at its place.
+  package static func dictionary(uniqueKeys keys: [Key], values: [Tree]) -> Tree {
+    Tree(.dictionary(OrderedDictionary(uncheckedUniqueKeys: keys, values: values)))
+  }
+
+  /// The same tree of the leaves that have these numbers.
+  package func filled(with leaves: [StoredLeaf]) -> Tree<StoredLeaf> {
+    mapNodes { .stored(leaves[$0]) }
+  }
+}

@@ -71,6 +71,7 @@ package struct LinkPlanner {
           Layout(chunkShape: cells, chunks: [], storedBitWidth: Swift.max(8, spec.dtype.bitWidth)))
       }
       if case .stored(let operand) = tensor.expression.operation {
+        if let layout = wholeRun(of: operand, spec) { return .linked(layout) }
         let source = try LinkSource(spec, layout(of: operand), fileOffset: fileOffset(of: operand))
         if !source.isPlain { return .linked(source.unchangedLayout) }
       }
@@ -80,6 +81,32 @@ package struct LinkPlanner {
     } catch {
       return .rewritten(because: error.message)
     }
+  }
+
+  /// The layout of a tensor that stays as it is and lies in one piece: the case of nearly every leaf of a safetensors file, which
+  /// need not go the long way to the same layout.
+  private func wholeRun(of operand: StoredOperand, _ spec: TensorSpec) -> Layout? {
+    let layout = operand.layout
+    guard layout.codecs.isEmpty, layout.shards == nil, layout.chunks.count == 1,
+      case .file(var chunk) = layout.chunks[0], layout.chunkShape == spec.shape,
+      layout.storedBitWidth == Swift.max(8, spec.dtype.bitWidth),
+      chunk.range.count == layout.decodedChunkByteCount
+    else { return nil }
+    chunk.file += fileOffset(of: operand)
+    guard let smaller = cutLargeRuns(LinkGrid(cellShape: spec.shape), spec) else {
+      return Layout(
+        chunkShape: layout.chunkShape, chunks: [.file(chunk)], storedBitWidth: layout.storedBitWidth)
+    }
+    // Leading axes are cut into equal parts, so that the chunks follow one another in the file.
+    let elementCount = smaller.cellShape.elementCount
+    let byteCount = elementCount * layout.storedBitWidth / 8
+    let chunks = (0..<spec.elementCount / elementCount).map { number in
+      ChunkLocation.file(
+        StoredChunk(
+          file: chunk.file,
+          range: ByteRange(offset: chunk.range.offset + number * byteCount, count: byteCount)))
+    }
+    return Layout(chunkShape: smaller.cellShape, chunks: chunks, storedBitWidth: layout.storedBitWidth)
   }
 
   /// A reason why a leaf is not linked, which becomes part of a sentence.

@@ -6,7 +6,27 @@ internal import OrderedCollections
 
 extension Tree where Leaf == StoredLeaf {
   /// The same tree of what each leaf is.
-  package var specs: Tree<LeafSpec> { mapLeaves { .leaf($1.spec) } }
+  package var specs: Tree<LeafSpec> { mapNodes { .leaf($0.spec) } }
+}
+
+extension Tree where Leaf == LazyLeaf {
+  /// The tensors with their paths, depth first, children in order, and how many leaves are none.
+  package func tensors() -> (tensors: [(path: TreePath, tensor: LazyTensor)], otherCount: Int) {
+    var tensors: [(path: TreePath, tensor: LazyTensor)] = []
+    var otherCount = 0
+    forEachLeaf { path, leaf in
+      if case .tensor(let tensor) = leaf { tensors.append((path, tensor)) } else { otherCount += 1 }
+    }
+    return (tensors, otherCount)
+  }
+
+  /// Walks the tree as ``Tree/forEachEnd(enter:leave:end:)`` does.
+  package func forEachLazyEnd(
+    enter: (_ key: Key, _ isIndex: Bool) -> Void, leave: () -> Void,
+    end: (_ kind: NodeKind, _ leaf: LazyLeaf?) throws(GraftError) -> Void
+  ) throws(GraftError) {
+    try forEachEnd(enter: enter, leave: leave, end: end)
+  }
 }
 
 extension Tree where Leaf == LeafSpec {

@@ -8,6 +8,8 @@ package struct TransformPlan: Sendable {
   package let omitted: [(path: TreePath, byteCount: Int)]
   /// Leaves whose target was a placeholder.
   package let placeholders: [(path: TreePath, byteCount: Int)]
+  /// What the function returned, where no target changes anything of it.
+  private let unchanged: Tree<LazyLeaf>?
 
   /// Checks the tree, and holds it against a target.
   ///
@@ -22,6 +24,7 @@ package struct TransformPlan: Sendable {
       tensors = resolved.collector.tensors
       omitted = resolved.omitted
       placeholders = resolved.placeholders
+      unchanged = nil
       return
     }
     var tensors: [(path: TreePath, tensor: LazyTensor)] = []
@@ -40,6 +43,7 @@ package struct TransformPlan: Sendable {
     self.tensors = tensors
     self.placeholders = placeholders
     omitted = []
+    unchanged = result
   }
 
   /// Holds a target against a checkpoint's own tree, as a transform that changes nothing would have returned it.
@@ -54,11 +58,13 @@ package struct TransformPlan: Sendable {
     tensors = resolved.collector.tensors
     omitted = resolved.omitted
     placeholders = resolved.placeholders
+    unchanged = nil
   }
 
   /// The tree of what comes out; what a target keeps is a tensor of memory in it.
   package var result: Tree<LazyLeaf> {
-    tree.mapNodes { outcome in
+    if let unchanged { return unchanged }
+    return tree.mapNodes { outcome in
       switch outcome {
       case .read(let index), .initialized(let index): .leaf(.tensor(tensors[index].tensor))
       case .kept(let tensor): .leaf(.tensor(LazyTensor(tensor)))

@@ -6,7 +6,22 @@ extension Tree where Leaf: PlaceholderLeaf {
   /// Of a dictionary the key goes with the placeholder. Elements of lists and tuples stand at numbers that others would
   /// take, and a named tuple is none of its type without a field, so there an empty node stays. Nodes that held nothing but
   /// placeholders go like these.
-  package var withoutPlaceholders: Tree { strippedOfPlaceholders ?? .empty }
+  package var withoutPlaceholders: Tree {
+    // Nearly every tree has none, and then nothing is made anew.
+    guard containsPlaceholder() else { return self }
+    return strippedOfPlaceholders ?? .empty
+  }
+
+  @_specialize(where Leaf == LazyLeaf)
+  private func containsPlaceholder() -> Bool {
+    switch node {
+    case .leaf(let leaf): leaf.isPlaceholder
+    case .dictionary(let children), .namedTuple(_, let children):
+      children.values.contains { $0.containsPlaceholder() }
+    case .list(let children), .tuple(let children): children.contains { $0.containsPlaceholder() }
+    case .empty, .fault, .absent: false
+    }
+  }
 
   private var strippedOfPlaceholders: Tree? {
     switch node {

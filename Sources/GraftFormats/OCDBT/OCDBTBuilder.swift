@@ -1,3 +1,4 @@
+internal import GraftCodec
 package import GraftCore
 
 /// Builds a database over values that are written already: the B+tree node by node, then the manifest.
@@ -8,7 +9,7 @@ package import GraftCore
 ///     append(node) ─► place
 ///
 /// One node of each level is in memory at a time, so that a database of a hundred million keys takes no more than one of ten.
-/// Nothing is compressed: offsets and lengths are most of a node, and keys share their beginnings already.
+/// Nodes are compressed as TensorStore compresses them by default.
 package struct OCDBTBuilder {
   /// What puts the bytes of a node into a data file and says where they are.
   package typealias Append = (_ bytes: [UInt8]) throws(GraftError) -> OCDBTReference
@@ -23,6 +24,7 @@ package struct OCDBTBuilder {
 
   private let append: Append
   private let nodeByteCountLimit: Int
+  private var compressor: OCDBTCompressor?
   /// The nodes that are being filled, leaves first; each has an entry as soon as it is there.
   private var leaf = PendingNode<OCDBTValue>()
   private var interior: [PendingNode<ChildNode>] = []
@@ -51,13 +53,17 @@ package struct OCDBTBuilder {
         expected: "at most \(Self.keyByteCountLimit) bytes", found: "\(key.count)",
         remedy: "choose shorter keys")
     }
+    var shared = 0
     if let previous = leaf.lastKey {
-      guard previous != key else {
+      shared = previous.commonPrefixCount(key)
+      guard shared < key.count || shared < previous.count else {
         throw GraftError(
           .collision, "two values have one name in the OCDBT database",
           found: TreePath.printable(String(decoding: key, as: UTF8.self)))
       }
-      precondition(previous.lexicographicallyPrecedes(key), "keys are added in order")
+      precondition(
+        shared < key.count && (shared == previous.count || previous[shared] < key[shared]),
+        "keys are added in order")
     }
     var value = value
     if case .inline(let bytes) = value, bytes.count > OCDBTNode.inlineValueByteCountLimit {
@@ -67,7 +73,7 @@ package struct OCDBTBuilder {
     if leaf.isFull(adding: byteCount, limit: nodeByteCountLimit) {
       try flushLeaf()
     }
-    leaf.add(key, value, byteCount: byteCount)
+    leaf.add(key, value, sharedByteCount: shared, byteCount: byteCount)
   }
 
   /// Writes the nodes that are not full, and gives the bytes of the manifest; nothing can be added afterwards.
@@ -91,9 +97,10 @@ package struct OCDBTBuilder {
     // What is left at the highest level is the root, whose keys are whole.
     let root =
       level == 0
-      ? try write(try Self.leafNode(leaf.entries, excluding: 0), height: 0)
+      ? try write(try Self.leafNode(leaf.entries, excluding: 0), entryCount: leaf.entries.count)
       : try write(
-        try Self.interiorNode(interior[level - 1].entries, excluding: 0, height: level), height: level)
+        try Self.interiorNode(interior[level - 1].entries, excluding: 0, height: level),
+        entryCount: interior[level - 1].entries.count)
     return Self.manifest(root: root, height: level, identity: identity, commitTime: commitTime)
   }
 
@@ -108,7 +115,8 @@ package struct OCDBTBuilder {
   private mutating func flushLeaf() throws(GraftError) {
     let entries = leaf.take()
     let excluded = Self.sharedPrefix(entries)
-    let statistics = try write(try Self.leafNode(entries, excluding: excluded), height: 0)
+    let statistics = try write(
+      try Self.leafNode(entries, excluding: excluded), entryCount: entries.count)
     try addChild(entries[0].key, ChildNode(prefixByteCount: excluded, node: statistics), toLevel: 1)
   }
 
@@ -116,7 +124,8 @@ package struct OCDBTBuilder {
   private mutating func flushInterior(_ level: Int) throws(GraftError) {
     let entries = interior[level - 1].take()
     let excluded = entries.reduce(Self.sharedPrefix(entries)) { min($0, $1.value.prefixByteCount) }
-    let node = try write(try Self.interiorNode(entries, excluding: excluded, height: level), height: level)
+    let node = try write(
+      try Self.interiorNode(entries, excluding: excluded, height: level), entryCount: entries.count)
     try addChild(entries[0].key, ChildNode(prefixByteCount: excluded, node: node), toLevel: level + 1)
   }
 
@@ -130,13 +139,24 @@ package struct OCDBTBuilder {
     {
       try flushInterior(level)
     }
-    interior[level - 1].add(key, child, byteCount: byteCount)
+    let shared = interior[level - 1].lastKey?.commonPrefixCount(key) ?? 0
+    interior[level - 1].add(key, child, sharedByteCount: shared, byteCount: byteCount)
   }
 
-  private func write(
-    _ node: (body: [UInt8], statistics: Statistics), height: Int
+  private mutating func write(
+    _ node: (body: [UInt8], statistics: Statistics), entryCount: Int
   ) throws(GraftError) -> WrittenNode {
-    let bytes = OCDBTEnvelope.sealed(node.body, magic: OCDBTEnvelope.nodeMagic)
+    let bytes: [UInt8]
+    do throws(CodecFailure) {
+      let compressor: OCDBTCompressor
+      if let known = self.compressor { compressor = known } else { compressor = try OCDBTCompressor() }
+      self.compressor = compressor
+      bytes = OCDBTEnvelope.sealed(
+        node.body, magic: OCDBTEnvelope.nodeMagic,
+        as: try compressor.compressed(node.body, entryCount: entryCount))
+    } catch {
+      throw error.graftError()
+    }
     let place = try append(bytes)
     var statistics = node.statistics
     statistics.treeByteCount += bytes.count
@@ -163,6 +183,8 @@ package struct OCDBTBuilder {
       statistics.storedByteCount += reference.range.count
     }
     var body = OCDBTByteWriter()
+    body.reserveCapacity(
+      entries.reduce(1 << 10) { $0 + overheadByteCount + $1.key.count + $1.value.inlineByteCount })
     body.byte(0)
     body.fileTable(files.paths)
     body.varint(entries.count)
@@ -213,9 +235,7 @@ package struct OCDBTBuilder {
   ) -> [Int] {
     var shared = [prefix]
     shared.reserveCapacity(entries.count)
-    for (entry, previous) in zip(entries.dropFirst(), entries) {
-      shared.append(entry.key.commonPrefixCount(previous.key))
-    }
+    for entry in entries.dropFirst() { shared.append(entry.sharedByteCount) }
     for count in shared.dropFirst() { body.varint(count - prefix) }
     for (entry, count) in zip(entries, shared) { body.varint(entry.key.count - count) }
     return shared
@@ -231,7 +251,9 @@ package struct OCDBTBuilder {
     body.varint(100)
     body.varint(nodeByteCountLimit)
     body.byte(4)
-    body.varint(0)
+    // zstd of the level that zstd takes by itself, which is 3.
+    body.varint(1)
+    body.fixed(littleEndian: Int32(0))
 
     body.fileTable([Array((root?.place.file.path ?? "").utf8)])
     body.varint(1)
@@ -276,6 +298,8 @@ private struct PendingNode<Value> {
   struct Entry {
     var key: [UInt8]
     var value: Value
+    /// How many bytes the key begins with that the key before it, in this node or the one before, begins with too.
+    var sharedByteCount: Int
   }
 
   private(set) var entries: [Entry] = []
@@ -287,8 +311,8 @@ private struct PendingNode<Value> {
     !entries.isEmpty && (byteCount + more > limit || entries.count == OCDBTNode.entryCountLimit)
   }
 
-  mutating func add(_ key: [UInt8], _ value: Value, byteCount more: Int) {
-    entries.append(Entry(key: key, value: value))
+  mutating func add(_ key: [UInt8], _ value: Value, sharedByteCount: Int, byteCount more: Int) {
+    entries.append(Entry(key: key, value: value, sharedByteCount: sharedByteCount))
     byteCount += more
     lastKey = key
   }

@@ -2,6 +2,8 @@
 struct OCDBTByteWriter {
   private(set) var bytes: [UInt8] = []
 
+  mutating func reserveCapacity(_ byteCount: Int) { bytes.reserveCapacity(byteCount) }
+
   mutating func byte(_ value: UInt8) { bytes.append(value) }
 
   /// Bytes as they are.
@@ -40,15 +42,5 @@ struct OCDBTByteWriter {
     for (path, prefix) in zip(paths, prefixes) { varint(path.count - prefix) }
     for _ in paths { varint(0) }
     for (path, prefix) in zip(paths, prefixes) { raw(path[prefix...]) }
-  }
-}
-
-extension [UInt8] {
-  /// How many of its first bytes are those of another.
-  func commonPrefixCount(_ other: [UInt8]) -> Int {
-    let limit = Swift.min(count, other.count)
-    var shared = 0
-    while shared < limit, self[shared] == other[shared] { shared += 1 }
-    return shared
   }
 }

@@ -53,15 +53,19 @@ enum OCDBTEnvelope {
     }
   }
 
-  /// A body that is not compressed, with its envelope.
-  static func sealed(_ body: [UInt8], magic: UInt32) -> [UInt8] {
+  /// A body with its envelope.
+  ///
+  /// - Parameter frame: the body as a frame of zstd; nil for a body as it is.
+  static func sealed(_ body: [UInt8], magic: UInt32, as frame: [UInt8]? = nil) -> [UInt8] {
+    let content = frame ?? body
     var envelope = OCDBTByteWriter()
+    envelope.reserveCapacity(content.count + 18)
     envelope.fixed(littleEndian: magic.byteSwapped)
     // Magic, length, version, compression, body and checksum.
-    envelope.fixed(littleEndian: UInt64(4 + 8 + 1 + 1 + body.count + 4))
+    envelope.fixed(littleEndian: UInt64(4 + 8 + 1 + 1 + content.count + 4))
     envelope.varint(0)
-    envelope.varint(0)
-    envelope.raw(body)
+    envelope.varint(frame == nil ? 0 : 1)
+    envelope.raw(content)
     envelope.fixed(littleEndian: CRC32C.checksum(unsafe envelope.bytes.span.bytes))
     return envelope.bytes
   }

@@ -153,7 +153,7 @@ package struct OCDBTNode: Hashable, Sendable {
       key.reserveCapacity(length)
       key += previous[..<prefix]
       try reader.append(suffixes[index], of: "a key", to: &key)
-      guard index == 0 || previous.lexicographicallyPrecedes(key) else {
+      guard index == 0 || previous.precedes(key) else {
         throw OCDBTFailure(.keyOrder, at: start)
       }
       keys.append(key)

@@ -37,8 +37,10 @@ package struct OCDBTReader: Sendable {
   /// Keys of real databases take four bytes and more, compressed, as the offsets and lengths of their values differ. A file that
   /// is made to decompress to as many as possible, or to be visited over and over, has thousands in a byte.
   package static func entryCountLimit(storedByteCount: Int) -> Int {
-    min(entryCountLimit, 1 << 17 + 4 * min(storedByteCount, entryCountLimit))
+    min(entryCountLimit, 1 << 17 + entriesPerByte * min(storedByteCount, entryCountLimit))
   }
+  /// The most keys that a byte of a node's file is believed to stand for, beyond those that any database may have.
+  static let entriesPerByte = 4
 
   /// Opens the database in a folder.
   ///
@@ -142,8 +144,8 @@ package struct OCDBTReader: Sendable {
 
   /// Whether keys from `lowest` up to (not including) `next` can begin with `prefix`.
   private static func mayHold(_ prefix: [UInt8], from lowest: [UInt8], upTo next: [UInt8]?) -> Bool {
-    if let next, !prefix.lexicographicallyPrecedes(next) { return false }
-    return lowest.starts(with: prefix) || lowest.lexicographicallyPrecedes(prefix)
+    if let next, !prefix.precedes(next) { return false }
+    return lowest.hasPrefix(prefix) || lowest.precedes(prefix)
   }
 
   private func tooMany() -> GraftError {
@@ -272,16 +274,15 @@ package struct OCDBTReader: Sendable {
         var previous = lowest
         var isFirst = true
         for entry in own {
-          let key = path + entry.key
-          let isInOrder =
-            isFirst ? !key.lexicographicallyPrecedes(previous) : previous.lexicographicallyPrecedes(key)
+          let key = path.isEmpty ? entry.key : path + entry.key
+          let isInOrder = isFirst ? !key.precedes(previous) : previous.precedes(key)
           guard isInOrder else { throw .node(OCDBTFailure(isFirst ? .keyBelowParent : .keyOrder), reference) }
-          guard isLast || key.lexicographicallyPrecedes(next) else {
+          guard isLast || key.precedes(next) else {
             throw .node(OCDBTFailure(.keyOrder), reference)
           }
           previous = key
           isFirst = false
-          guard key.starts(with: prefix) else { continue }
+          guard key.hasPrefix(prefix) else { continue }
           byteCount += key.count
           guard byteCount <= byteCountLimit, entries.count < entryCountLimit else {
             throw .tooMany
@@ -289,7 +290,7 @@ package struct OCDBTReader: Sendable {
           entries.append(Entry(key: key, value: entry.value))
         }
       case .children(let children):
-        if let first = children.first, (path + first.key).lexicographicallyPrecedes(lowest) {
+        if let first = children.first, (path + first.key).precedes(lowest) {
           throw .node(OCDBTFailure(.keyBelowParent), reference)
         }
         for (index, child) in children.enumerated() {

@@ -4,7 +4,8 @@
 //     {"version": 1, "files": [{"name": "d/linked-0", "source": "/models/model.safetensors", "way": "hard link",
 //                               "byte_count": 1024, "modified": [1700000000, 5], "inode": 17, "made": [1700000000, 0]}]}
 //
-// A file that is changed in place afterwards shares its bytes with the link. Opening the checkpoint sees that by the stamp.
+// A file that is changed in place afterwards shares its bytes with the link. Opening the checkpoint sees that by the stamp. Where the source
+// is sealed, the checkpoint has a seal of those files from the start, so that verifying it sees whatever no stamp shows.
 
 internal import GraftCore
 package import GraftIO
@@ -26,6 +27,10 @@ package struct OrbaxLinks: Sendable {
 
   /// The files.
   package private(set) var files: [File] = []
+  /// The bytes of the chunks in them.
+  package private(set) var byteCount = 0
+  /// The digests of those that are sealed, under their names in the checkpoint; nil where none is.
+  private(set) var seal: Seal?
   /// The index of each of these by the number that layouts have for it.
   private var indices: [Int: Int] = [:]
 
@@ -36,12 +41,17 @@ package struct OrbaxLinks: Sendable {
 
   /// Brings the files into a checkpoint's folder in which its linked arrays have chunks.
   init(
-    of plan: OrbaxPlan, to sources: [StoredFile], in folder: AtomicDirectory, isCancelled: () -> Bool
+    of plan: OrbaxPlan, to sources: [StoredFile], sealed: SealedSources, in folder: AtomicDirectory,
+    copied: (_ completed: Int, _ total: Int) -> Void, isCancelled: () -> Bool
   ) throws(GraftError) {
     var wanted = [Bool](repeating: false, count: sources.count)
+    var byteCounts = [Int](repeating: 0, count: sources.count)
     for array in plan.arrays {
       guard let layout = array.linked else { continue }
-      for case .file(let chunk) in layout.cells { wanted[chunk.file] = true }
+      for case .file(let chunk) in layout.cells {
+        wanted[chunk.file] = true
+        byteCounts[chunk.file] += chunk.range.count
+      }
     }
     guard wanted.contains(true) else { return }
     try folder.createDirectory(plan.treePrefix + "d")
@@ -54,17 +64,34 @@ package struct OrbaxLinks: Sendable {
       if numbers[id] == nil { order.append(id) }
       numbers[id, default: []].append(number)
     }
+    byteCount = byteCounts.reduce(0, +)
+    var completed = 0
+    var digests: [Seal.File] = []
     for id in order {
       guard let own = numbers[id] else { continue }
       if isCancelled() { throw GraftError(.cancelled, "the task was cancelled") }
+      var step = 0
       let name = "d/linked-\(files.count)"
       let source = sources[own[0]]
       let adopted = try folder.adopt(
         source.path, byteCount: source.byteCount, as: plan.treePrefix + name,
-        wanted: { Self.ranges(in: Set(own), of: plan) }, isCancelled: isCancelled)
+        wanted: { Self.ranges(in: Set(own), of: plan) },
+        copied: {
+          // Ranges that several chunks have are copied once, and counted for the rest when their file is done.
+          step += $0
+          copied(min(completed + step, byteCount), byteCount)
+        }, isCancelled: isCancelled)
+      completed += own.reduce(0) { $0 + byteCounts[$1] }
+      if step > 0 { copied(completed, byteCount) }
+      // A copy has the bytes elsewhere, so that its blocks are others.
+      if adopted.way != .copy, var file = own.lazy.compactMap(sealed.file).first {
+        file.name = plan.treePrefix + name
+        digests.append(file)
+      }
       for number in own { indices[number] = files.count }
       files.append(File(name: name, source: Directory.absolutePath(of: source.path), adopted: adopted))
     }
+    if !digests.isEmpty { seal = Seal(blockByteCount: sealed.blockByteCount, files: digests) }
   }
 
   private struct FileID: Hashable {
@@ -81,24 +108,17 @@ package struct OrbaxLinks: Sendable {
     }
   }
 
-  /// The chunks or shards of a linked array as entries of the database, in the order of the array's grid.
-  func entries(of array: OrbaxPlan.PlannedArray, _ version: ZarrVersion) -> [OCDBTReader.Entry] {
-    var entries: [OCDBTReader.Entry] = []
-    for (number, cell) in (array.linked?.cells ?? []).enumerated() {
-      let value: OCDBTValue
-      switch cell {
-      case .absent: continue
-      case .inline(let bytes): value = .inline(bytes)
-      case .file(let chunk):
-        guard let index = indices[chunk.file] else { preconditionFailure("the file was not adopted") }
-        value = .stored(
-          OCDBTReference(
-            file: OCDBTFile(path: files[index].name), range: files[index].adopted.place(of: chunk.range)))
-      }
-      let key = array.keyPrefix + array.chunkKey(number, version)
-      entries.append(OCDBTReader.Entry(key: [UInt8](key.utf8), value: value))
+  /// What the database has of a linked array's chunk or shard; nil where there is none.
+  func value(of cell: ChunkLocation) -> OCDBTValue? {
+    switch cell {
+    case .absent: return nil
+    case .inline(let bytes): return .inline(bytes)
+    case .file(let chunk):
+      guard let index = indices[chunk.file] else { preconditionFailure("the file was not adopted") }
+      return .stored(
+        OCDBTReference(
+          file: OCDBTFile(path: files[index].name), range: files[index].adopted.place(of: chunk.range)))
     }
-    return entries
   }
 }
 
@@ -108,18 +128,6 @@ extension Layout {
 
   /// Whether some chunk may be absent, or may be in shards, so that it is full of the fill value.
   var mayLackChunks: Bool { fillValue != nil && (shards != nil || chunks.contains(.absent)) }
-}
-
-extension OrbaxPlan.PlannedArray {
-  /// The array over chunks or shards that exist.
-  func linked(to layout: Layout) -> OrbaxPlan.PlannedArray {
-    var array = OrbaxPlan.PlannedArray(
-      path: path, spec: spec, name: name, chunkShape: layout.shards?.shape ?? layout.chunkShape,
-      grid: ZarrArray.grid(spec.shape, layout.shards?.shape ?? layout.chunkShape), chunkCount: 0,
-      firstChunk: firstChunk, chunkByteCount: chunkByteCount, encoding: encoding)
-    array.linked = layout
-    return array
-  }
 }
 
 // MARK: - What is noted

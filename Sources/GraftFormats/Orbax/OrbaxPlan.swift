@@ -101,8 +101,8 @@ package struct OrbaxPlan: Sendable {
     package let firstChunk: Int
     /// The bytes of a chunk as the writer is given it: elements of less than a byte are packed.
     package let chunkByteCount: Int
-    /// How chunks are encoded; elements of less than a byte have a byte each by then.
-    package let encoding: ChunkEncoding
+    /// How chunks are encoded, in which elements of less than a byte have a byte each by then; nil for an array that is linked.
+    package let encoding: ChunkEncoding?
     /// Where the chunks or shards are of an array that is linked; nil for one that is written.
     package var linked: Layout?
   }
@@ -126,73 +126,181 @@ package struct OrbaxPlan: Sendable {
 
   /// Decides how a tree is written.
   ///
-  /// - Parameter linked: where the chunks of those tensors are that exist already, by their paths: in files that
-  ///   ``OrbaxWriter/adopt(_:isCancelled:)`` brings in, or in the layouts themselves. They are chunks of version 3 in a database.
+  /// - Parameter linked: where the chunks of those tensors are that exist already, for each tensor in the order of the tree, nil for one
+  ///   that is written; empty for none. They are in files that ``OrbaxWriter/adopt(_:sealed:copied:isCancelled:)`` brings in, or in the layouts
+  ///   themselves, and are chunks of version 3 in a database.
   /// - Throws: `collision` for names that Orbax cannot tell apart; `unsupported` for what it cannot load; `limitExceeded`;
   ///   `invalidArgument`.
   package init(
-    _ tree: Tree<Leaf>, linked: [TreePath: Layout] = [:], options: Options = Options()
+    _ tree: Tree<Leaf>, linked: [Layout?] = [], options: Options = Options()
   ) throws(GraftError) {
-    try tree.validate()
-    self.options = options
-    let zarrVersion = options.zarrVersion ?? (options.version == .version1 ? .version3 : .version2)
-    self.zarrVersion = zarrVersion
+    try self.init(
+      linked, options,
+      walk: { (enter, leave, end) throws(GraftError) in
+        try tree.forEachEnd(enter: enter, leave: leave, end: end)
+      }, validate: tree.validate)
+  }
 
-    var names = OrbaxNames(inFolders: !options.usesDatabase)
-    var arrays: [PlannedArray] = []
-    var chunkCount = 0
-    var linkedChunkCount = 0
-    var shardings: [JSONValue.Member] = []
-    var onDevices: [JSONValue] = []
-    var strings: [JSONValue.Member] = []
-    try tree.forEachLeaf { path, leaf throws(GraftError) in
-      let name = try names.add(path, isArray: leaf.spec != nil)
+  /// The same for a tree of lazy tensors, given what each leaf is here.
+  package init(
+    _ tree: Tree<LazyLeaf>, linked: [Layout?] = [], options: Options = Options(), leaf: (LazyLeaf) -> Leaf
+  ) throws(GraftError) {
+    try self.init(
+      linked, options,
+      walk: { (enter, leave, end) throws(GraftError) in
+        try tree.forEachLazyEnd(
+          enter: enter, leave: leave, end: { (kind, own) throws(GraftError) in try end(kind, own.map(leaf)) })
+      }, validate: tree.validate)
+  }
+
+  /// What ``Tree/forEachEnd(enter:leave:end:)`` does with a tree.
+  private typealias Walk = (
+    _ enter: (Key, Bool) -> Void, _ leave: () -> Void, _ end: (NodeKind, Leaf?) throws(GraftError) -> Void
+  ) throws(GraftError) -> Void
+
+  private init(
+    _ linked: [Layout?], _ options: Options, walk: Walk, validate: () throws(GraftError) -> Void
+  ) throws(GraftError) {
+    var draft = Draft(options, linked)
+    var failure: GraftError?
+    do throws(GraftError) {
+      try walk(
+        { draft.enter($0, isIndex: $1) }, { draft.leave() },
+        { (kind, leaf) throws(GraftError) in try draft.add(kind, leaf) })
+      try draft.names.check()
+    } catch {
+      failure = error
+    }
+    // What is wrong with the tree itself comes first.
+    if failure != nil || draft.hasFault { try validate() }
+    if let failure { throw failure }
+    guard draft.linkedChunkCount <= options.limits.chunkCount - draft.chunkCount else {
+      throw GraftError(
+        .limitExceeded, "the checkpoint would have too many chunks",
+        expected: "at most \(options.limits.chunkCount)",
+        found: "\(draft.linkedChunkCount + draft.chunkCount)",
+        remedy: "save what has many chunks, or raise Limits.chunkCount where it is written and read")
+    }
+    self.options = options
+    zarrVersion = draft.zarrVersion
+    arrays = draft.arrays
+    chunkCount = draft.chunkCount
+    treeFiles = draft.files()
+  }
+
+  /// A plan in the making: what a walk through the tree has come by so far.
+  private struct Draft {
+    let options: Options
+    let zarrVersion: ZarrVersion
+    /// What is linked, as the initialiser is given it.
+    private let linked: [Layout?]
+    /// The keys on the way to where the walk is, and how long the name of each node on the way is.
+    private var keys: [Key] = []
+    private var name: [UInt8] = []
+    private var nameByteCounts: [Int] = []
+
+    /// Whether the walk came by a fault.
+    private(set) var hasFault = false
+    private(set) var names: OrbaxNames
+    private(set) var arrays: [PlannedArray] = []
+    private(set) var chunkCount = 0
+    private(set) var linkedChunkCount = 0
+    private var mayLackChunks = false
+    private var metadata = OrbaxTreeMetadataWriter()
+    private var shardings: [JSONValue.Member] = []
+    private var onDevices: [JSONValue] = []
+    private var strings: [JSONValue.Member] = []
+
+    init(_ options: Options, _ linked: [Layout?]) {
+      self.options = options
+      self.linked = linked
+      zarrVersion = options.zarrVersion ?? (options.version == .version1 ? .version3 : .version2)
+      names = OrbaxNames(inFolders: !options.usesDatabase)
+      names.reserveCapacity(linked.count)
+      arrays.reserveCapacity(linked.count)
+    }
+
+    mutating func enter(_ key: Key, isIndex: Bool) {
+      metadata.enter(key, isIndex: isIndex)
+      nameByteCounts.append(name.count)
+      if !keys.isEmpty { name.append(UInt8(ascii: ".")) }
+      name.append(contentsOf: key.string.utf8)
+      keys.append(key)
+    }
+
+    mutating func leave() {
+      metadata.leave()
+      keys.removeLast()
+      name.removeLast(name.count - nameByteCounts.removeLast())
+    }
+
+    mutating func add(_ kind: NodeKind, _ leaf: Leaf?) throws(GraftError) {
+      metadata.add(kind, leaf)
+      if kind == .fault { hasFault = true }
+      guard let leaf else { return }
+      let path = TreePath(keys)
+      let name = String(decoding: name, as: UTF8.self)
+      try names.add(name, path, isArray: leaf.spec != nil)
       switch leaf {
       case .string(let text): strings.append(JSONValue.Member(name, .string(text)))
       case .tensor(let spec, let kind):
         do throws(GraftError) {
-          var array = try Self.array(path, spec, name, firstChunk: chunkCount, zarrVersion, options)
-          if let layout = linked[path] {
-            linkedChunkCount += layout.cells.count
-            array = array.linked(to: layout)
-          }
-          chunkCount += array.chunkCount
-          arrays.append(array)
-          if case .jax(let sharding, let randomKey) = kind {
-            shardings.append(
-              JSONValue.Member(OrbaxTreeReader.base64([UInt8](name.utf8)), .string(sharding)))
-            onDevices.append(array.deviceMetadata(randomKey: randomKey))
-          }
+          try add(path, spec, kind, name)
         } catch {
           throw error.adding(path)
         }
       }
     }
-    try names.check()
-    guard linkedChunkCount <= options.limits.chunkCount - chunkCount else {
-      throw GraftError(
-        .limitExceeded, "the checkpoint would have too many chunks",
-        expected: "at most \(options.limits.chunkCount)", found: "\(linkedChunkCount + chunkCount)",
-        remedy: "save what has many chunks, or raise Limits.chunkCount where it is written and read")
-    }
-    self.arrays = arrays
-    self.chunkCount = chunkCount
 
-    var files = [
-      (
-        name: OrbaxTreeMetadata.fileName,
-        bytes: OrbaxTreeMetadata.encoded(
-          tree, usesOCDBT: options.usesDatabase, usesZarr3: zarrVersion == .version3,
-          storesFillValues: !linked.values.contains(where: \.mayLackChunks))
-      )
-    ]
-    if !strings.isEmpty { files.append((OrbaxTreeReader.stringsName, JSONValue.object(strings).encoded())) }
-    if !shardings.isEmpty {
-      files.append((OrbaxTreeReader.shardingName, JSONValue.object(shardings).encoded()))
-      let root: JSONValue = ["array_metadatas": .array(onDevices)]
-      files.append((OrbaxTreeReader.arrayMetadataName + "/process_0", root.encoded()))
+    private mutating func add(
+      _ path: TreePath, _ spec: TensorSpec, _ kind: ArrayKind, _ name: String
+    ) throws(GraftError) {
+      let array: PlannedArray
+      if arrays.count < linked.count, let layout = linked[arrays.count] {
+        linkedChunkCount += layout.cells.count
+        mayLackChunks = mayLackChunks || layout.mayLackChunks
+        array = try OrbaxPlan.array(path, spec, name, linkedTo: layout, firstChunk: chunkCount, zarrVersion)
+      } else {
+        array = try OrbaxPlan.array(path, spec, name, firstChunk: chunkCount, zarrVersion, options)
+      }
+      chunkCount += array.chunkCount
+      if case .jax(let sharding, let randomKey) = kind {
+        shardings.append(JSONValue.Member(OrbaxTreeReader.base64(name), .string(sharding)))
+        onDevices.append(array.deviceMetadata(randomKey: randomKey))
+      }
+      arrays.append(array)
     }
-    treeFiles = files
+
+    /// The files of the saved tree beside its arrays.
+    consuming func files() -> [(name: String, bytes: [UInt8])] {
+      var files = [
+        (
+          name: OrbaxTreeMetadata.fileName,
+          bytes: metadata.finish(
+            usesOCDBT: options.usesDatabase, usesZarr3: zarrVersion == .version3,
+            storesFillValues: !mayLackChunks)
+        )
+      ]
+      if !strings.isEmpty { files.append((OrbaxTreeReader.stringsName, JSONValue.object(strings).encoded())) }
+      if !shardings.isEmpty {
+        files.append((OrbaxTreeReader.shardingName, JSONValue.object(shardings).encoded()))
+        let root: JSONValue = ["array_metadatas": .array(onDevices)]
+        files.append((OrbaxTreeReader.arrayMetadataName + "/process_0", root.encoded()))
+      }
+      return files
+    }
+  }
+
+  /// An array over chunks or shards that exist, of which the writer is given none.
+  private static func array(
+    _ path: TreePath, _ spec: TensorSpec, _ name: String, linkedTo layout: Layout, firstChunk: Int,
+    _ version: ZarrVersion
+  ) throws(GraftError) -> PlannedArray {
+    _ = try version.dtypeName(of: spec.dtype)
+    let cellShape = layout.shards?.shape ?? layout.chunkShape
+    return PlannedArray(
+      path: path, spec: spec, name: name, chunkShape: cellShape, grid: ZarrArray.grid(spec.shape, cellShape),
+      chunkCount: 0, firstChunk: firstChunk, chunkByteCount: 0, encoding: nil, linked: layout)
   }
 
   private static func array(
@@ -241,22 +349,21 @@ extension OrbaxPlan.Leaf {
 }
 
 extension OrbaxPlan.PlannedArray {
-  /// The key of a chunk below the array's name, by its row-major number in the grid.
-  func chunkKey(_ number: Int, _ version: ZarrVersion) -> String {
-    var rest = number
-    var index = grid
-    for axis in grid.indices.reversed() {
-      index[axis] = rest % grid[axis]
-      rest /= grid[axis]
-    }
-    return version.keys.key(at: index)
+  /// The key of a chunk, by its row-major number in the grid.
+  func chunkKey(_ number: Int, _ version: ZarrVersion) -> [UInt8] {
+    var key = keyPrefix
+    version.keys.appendKey(ofChunk: number, inGrid: grid, to: &key)
+    return key
   }
+
+  /// The key of its metadata.
+  func metadataKey(_ version: ZarrVersion) -> [UInt8] { keyPrefix + version.metadataName.utf8 }
 
   /// Whether a chunk is given to the writer with several elements in a byte.
   var isPacked: Bool { spec.dtype.isPacked }
 
   /// The bytes of a chunk before it is encoded.
-  var decodedByteCount: Int { chunkShape.elementCount * encoding.elementByteCount }
+  var decodedByteCount: Int { chunkShape.elementCount * max(1, spec.dtype.bitWidth / 8) }
 
   /// What `array_metadatas` has of a `jax.Array`.
   fileprivate func deviceMetadata(randomKey: String?) -> JSONValue {
@@ -271,27 +378,40 @@ extension OrbaxPlan.PlannedArray {
   }
 
   /// What the keys of the array begin with; a tree that is one leaf has them at the root.
-  var keyPrefix: String { name.isEmpty ? "" : name + "/" }
+  var keyPrefix: [UInt8] {
+    var prefix: [UInt8] = []
+    // With room for what follows mostly.
+    prefix.reserveCapacity(name.utf8.count + 12)
+    prefix.append(contentsOf: name.utf8)
+    if !prefix.isEmpty { prefix.append(UInt8(ascii: "/")) }
+    return prefix
+  }
 }
 
 /// The names under which leaves are stored: their keys joined with dots.
 private struct OrbaxNames {
   private let inFolders: Bool
-  private var paths: [Key: TreePath] = [:]
-  private var arrays: [Key] = []
+  private var names: Set<Key> = []
+  private var leaves: [(name: Key, path: TreePath, isArray: Bool)] = []
 
   init(inFolders: Bool) { self.inFolders = inFolders }
 
-  mutating func add(_ path: TreePath, isArray: Bool) throws(GraftError) -> String {
-    let name = path.keys.map(\.string).joined(separator: ".")
+  mutating func reserveCapacity(_ count: Int) {
+    names.reserveCapacity(count)
+    leaves.reserveCapacity(count)
+  }
+
+  mutating func add(_ name: String, _ path: TreePath, isArray: Bool) throws(GraftError) {
     let key = Key(name)
-    if let other = paths.updateValue(path, forKey: key) {
+    guard names.insert(key).inserted else {
+      let other = leaves.first { $0.name == key }?.path ?? path
       throw GraftError(
         .collision,
         "two leaves would be stored under the one name \(TreePath.printable(name)): \(other) and \(path)",
         leaf: path, remedy: "Orbax joins keys with dots: rename one of the two")
     }
-    guard isArray else { return name }
+    leaves.append((key, path, isArray))
+    guard isArray else { return }
     // With room for the longest key of a chunk, which has a number of up to 20 bytes for each of 64 axes.
     guard name.utf8.count <= OCDBTBuilder.keyByteCountLimit - 2_048 else {
       throw GraftError(
@@ -300,8 +420,6 @@ private struct OrbaxNames {
         found: "\(name.utf8.count)", remedy: "choose shorter keys")
     }
     if inFolders { try checkFolder(name, path) }
-    arrays.append(key)
-    return name
   }
 
   private func checkFolder(_ name: String, _ path: TreePath) throws(GraftError) {
@@ -331,8 +449,8 @@ private struct OrbaxNames {
   /// Checks that no array's folder is in another's.
   func check() throws(GraftError) {
     guard inFolders else { return }
-    let names = Set(arrays)
-    for name in arrays where name.string.utf8.contains(UInt8(ascii: "/")) {
+    let names = Set(leaves.lazy.filter(\.isArray).map(\.name))
+    for (name, path, isArray) in leaves where isArray && name.string.utf8.contains(UInt8(ascii: "/")) {
       var above = ""
       for part in name.string.split(separator: "/", omittingEmptySubsequences: false).dropLast() {
         above += above.isEmpty ? String(part) : "/" + part
@@ -340,7 +458,7 @@ private struct OrbaxNames {
         throw GraftError(
           .collision,
           "the folder of one array would be in the folder of another, \(TreePath.printable(above))",
-          leaf: paths[name], remedy: "rename one of the two, or write the arrays into a database")
+          leaf: path, remedy: "rename one of the two, or write the arrays into a database")
       }
     }
   }

@@ -24,8 +24,9 @@ struct OrbaxTreeReader {
     }
 
     var arrays: [(path: TreePath, name: String)] = []
+    arrays.reserveCapacity(saved.leaves.count)
     var needsStrings = false
-    saved.tree.forEachLeaf { path, value in
+    for (path, value) in saved.leaves {
       switch value {
       case .array(let name): arrays.append((path, name))
       case .string: needsStrings = true
@@ -33,16 +34,18 @@ struct OrbaxTreeReader {
       }
     }
     let strings = needsStrings ? try await strings() : [:]
-    let (leaves, files) =
+    let (stored, files) =
       arrays.isEmpty
       ? ([], []) : try await OrbaxArrays(folder: folder, metadata: saved, limits: limits).leaves(arrays)
 
     var next = 0
-    let tree: Tree<StoredLeaf> = try saved.tree.mapLeaves { path, value throws(GraftError) in
+    var leaves: [StoredLeaf] = []
+    leaves.reserveCapacity(saved.leaves.count)
+    for (path, value) in saved.leaves {
       switch value {
       case .array:
-        defer { next += 1 }
-        return .leaf(leaves[next])
+        leaves.append(stored[next])
+        next += 1
       case .string(let name):
         guard let text = strings[Key(name)] else {
           throw GraftError(
@@ -50,12 +53,13 @@ struct OrbaxTreeReader {
             file: folder.name(of: Self.stringsName),
             remedy: "the checkpoint is incomplete: copy or download it again")
         }
-        return .leaf(.string(text))
+        leaves.append(.string(text))
       case .unsupported(_, let reason, let remedy):
-        return .leaf(.unsupported(UnsupportedLeaf(reason: reason, file: file, remedy: remedy)))
-      case .empty: return .empty
+        leaves.append(.unsupported(UnsupportedLeaf(reason: reason, file: file, remedy: remedy)))
+      case .empty: preconditionFailure("an empty node is no leaf")
       }
     }
+    let tree = saved.structure.filled(with: leaves)
     var catalog = about.catalog(files: files, tree: tree)
     catalog.hasShards = leaves.contains { leaf in
       if case .tensor(_, let layout, _) = leaf { layout.shards != nil } else { false }
@@ -104,7 +108,7 @@ struct OrbaxTreeReader {
       for member in members { shardings[Key(member.key)] = member.value.text }
       for array in arrays {
         // The keys are the names in the base 64 for URLs, padded.
-        if let sharding = shardings[Key(Self.base64(Array(array.name.utf8)))] {
+        if let sharding = shardings[Key(Self.base64(array.name))] {
           result[array.path, default: [:]]["sharding"] = sharding
         }
       }
@@ -128,17 +132,26 @@ struct OrbaxTreeReader {
     return result
   }
 
-  static func base64(_ bytes: [UInt8]) -> String {
-    let digits = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_".utf8)
-    var text: [UInt8] = []
-    for start in stride(from: 0, to: bytes.count, by: 3) {
-      let group = bytes[start..<min(start + 3, bytes.count)]
-      let bits = group.reduce(0) { $0 << 8 | UInt32($1) } << (8 * UInt32(3 - group.count))
-      for digit in 0..<4 {
-        text.append(
-          digit <= group.count ? digits[Int(bits >> (18 - 6 * UInt32(digit)) & 63)] : UInt8(ascii: "="))
+  private static let base64Digits = Array(
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_".utf8)
+
+  /// The base 64 for URLs, padded.
+  static func base64(_ text: String) -> String {
+    let digits = base64Digits
+    var result: [UInt8] = []
+    result.reserveCapacity((text.utf8.count + 2) / 3 * 4)
+    // The bits that make no whole digit yet.
+    var (bits, bitCount): (UInt32, UInt32) = (0, 0)
+    for byte in text.utf8 {
+      bits = bits << 8 | UInt32(byte)
+      bitCount += 8
+      while bitCount >= 6 {
+        bitCount -= 6
+        result.append(digits[Int(bits >> bitCount & 63)])
       }
     }
-    return String(decoding: text, as: UTF8.self)
+    if bitCount > 0 { result.append(digits[Int(bits << (6 - bitCount) & 63)]) }
+    while !result.count.isMultiple(of: 4) { result.append(UInt8(ascii: "=")) }
+    return String(decoding: result, as: UTF8.self)
   }
 }

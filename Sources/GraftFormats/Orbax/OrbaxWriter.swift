@@ -68,8 +68,10 @@ package final class OrbaxWriter: CheckpointWriter {
   package func workingByteCount(threadCount: Int) -> Int {
     // What is neither compressed nor unpacked is written from where it is.
     let largest = plan.arrays.reduce(0) { largest, array in
-      array.encoding.compression == .none && !array.isPacked
-        ? largest : max(largest, array.encoding.encodedByteCountBound(array.decodedByteCount) ?? 0)
+      guard let encoding = array.encoding, encoding.compression != .none || array.isPacked else {
+        return largest
+      }
+      return max(largest, encoding.encodedByteCountBound(array.decodedByteCount) ?? 0)
     }
     return largest == 0 ? 0 : threadCount * (largest + Self.encoderByteCount)
   }
@@ -136,6 +138,7 @@ package final class OrbaxWriter: CheckpointWriter {
   private func write(
     _ bytes: UnsafeRawBufferPointer, number: Int, of array: OrbaxPlan.PlannedArray
   ) throws(GraftError) {
+    guard let encoding = array.encoding else { preconditionFailure("a linked array has no chunks to write") }
     let index = array.firstChunk + number
     let isMine = try state.withLock { (state) throws(GraftError) -> Bool in
       guard state.phase == .writing else {
@@ -155,13 +158,13 @@ package final class OrbaxWriter: CheckpointWriter {
         if let inline { state.inline[index] = inline }
       }
     }
-    if array.encoding.compression == .none && !array.isPacked {
+    if encoding.compression == .none && !array.isPacked {
       // As it is, without a copy in between.
-      let sum = array.encoding.hasChecksum ? unsafe CRC32C.checksum(bytes.bytes) : 0
-      let trailer = array.encoding.hasChecksum ? Self.littleEndian(sum) : []
+      let sum = encoding.hasChecksum ? unsafe CRC32C.checksum(bytes.bytes) : 0
+      let trailer = encoding.hasChecksum ? Self.littleEndian(sum) : []
       (result, inline) = try unsafe put(bytes, trailer, number, array)
     } else {
-      (result, inline) = try encoders.withStation(for: array.encoding) { station throws(GraftError) in
+      (result, inline) = try encoders.withStation(for: encoding) { station throws(GraftError) in
         let encoded: UnsafeRawBufferPointer
         do throws(CodecFailure) {
           unsafe encoded = try unsafe station.encode(
@@ -182,8 +185,8 @@ package final class OrbaxWriter: CheckpointWriter {
   ) throws(GraftError) -> (ChunkState, inline: [UInt8]?) {
     let count = bytes.count + trailer.count
     guard plan.options.usesDatabase else {
-      let key = array.chunkKey(number, plan.zarrVersion)
-      let file = try folder.createFile(plan.treePrefix + array.keyPrefix + key)
+      let key = String(decoding: array.chunkKey(number, plan.zarrVersion), as: UTF8.self)
+      let file = try folder.createFile(plan.treePrefix + key)
       try unsafe file.write(bytes, at: 0)
       try file.write(unsafe trailer.span.bytes, at: bytes.count)
       return (ChunkState(file: ChunkState.ownFile, byteCount: count), nil)
@@ -208,15 +211,19 @@ package final class OrbaxWriter: CheckpointWriter {
   ///
   /// - Parameters:
   ///   - files: all files that the layouts of linked arrays number.
+  ///   - sealed: what is known of the bytes of these, which the checkpoint's own seal then says of them.
+  ///   - copied: called now and then while files are copied, with the bytes of chunks that are there and all that will be.
   ///   - isCancelled: looked at now and then.
   /// - Returns: what was brought in.
   /// - Throws: `fileChanged` for a file that is not what it was when its checkpoint was opened; `noSpace`, `cancelled`.
   package func adopt(
-    _ files: [StoredFile], isCancelled: () -> Bool = { false }
-  ) throws(GraftError) -> [OrbaxLinks.File] {
-    let links = try OrbaxLinks(of: plan, to: files, in: folder, isCancelled: isCancelled)
+    _ files: [StoredFile], sealed: SealedSources = SealedSources(),
+    copied: (_ completed: Int, _ total: Int) -> Void = { _, _ in }, isCancelled: () -> Bool = { false }
+  ) throws(GraftError) -> OrbaxLinks {
+    let links = try OrbaxLinks(
+      of: plan, to: files, sealed: sealed, in: folder, copied: copied, isCancelled: isCancelled)
     state.withLock { $0.adopted = links }
-    return links.files
+    return links
   }
 
   // MARK: Finishing
@@ -237,6 +244,7 @@ package final class OrbaxWriter: CheckpointWriter {
       if !adopted.isEmpty {
         try self.write(adopted.encoded(), to: self.plan.treePrefix + OrbaxLinks.fileName)
       }
+      if let seal = adopted.seal { try self.write(seal.encoded(), to: SealedFiles.nameInFolder) }
       try self.write(self.checkpointMetadata(), to: OrbaxFormat.checkpointMetadata)
       if self.plan.options.version == .version1 { try self.write([], to: OrbaxFormat.indicator) }
       try self.write([UInt8]("The checkpoint is complete.\n".utf8), to: OrbaxFormat.commitMarker)
@@ -263,6 +271,7 @@ package final class OrbaxWriter: CheckpointWriter {
       guard state.phase == .writing else { return [] }
       return plan.arrays.indices.compactMap { index in
         let array = plan.arrays[index]
+        guard array.chunkCount > 0 else { return nil }
         let own = state.chunks[array.firstChunk..<array.firstChunk + array.chunkCount]
         let missing = own.indices.filter { !own[$0].isWritten }
         return missing.first.map { (index, $0 - array.firstChunk, missing.count) }
@@ -294,14 +303,16 @@ package final class OrbaxWriter: CheckpointWriter {
       let place = try nodes.append(bytes)
       return OCDBTReference(file: OCDBTFile(path: nodes.paths[place.file]), range: place.range)
     }
+    var texts = ZarrMetadataTexts()
+    var entries: [OCDBTReader.Entry] = []
     for group in groupsInKeyOrder() {
-      var entries: [OCDBTReader.Entry] = []
-      for array in group {
-        entries.append(
-          OCDBTReader.Entry(
-            key: [UInt8]((array.keyPrefix + plan.zarrVersion.metadataName).utf8),
-            value: .inline(try metadata(of: array))))
-        if array.linked != nil { entries += adopted.entries(of: array, plan.zarrVersion) }
+      entries.removeAll(keepingCapacity: true)
+      for index in group {
+        let array = plan.arrays[index]
+        for (number, cell) in (array.linked?.cells ?? []).enumerated() {
+          guard let value = adopted.value(of: cell) else { continue }
+          entries.append(OCDBTReader.Entry(key: array.chunkKey(number, plan.zarrVersion), value: value))
+        }
         for number in 0..<array.chunkCount {
           let chunk = chunks[array.firstChunk + number]
           let value: OCDBTValue =
@@ -313,48 +324,58 @@ package final class OrbaxWriter: CheckpointWriter {
                   file: paths[Int(chunk.file)],
                   range: ByteRange(offset: chunk.offset, count: chunk.byteCount)))
             }
-          let key = array.keyPrefix + array.chunkKey(number, plan.zarrVersion)
-          entries.append(OCDBTReader.Entry(key: [UInt8](key.utf8), value: value))
+          entries.append(OCDBTReader.Entry(key: array.chunkKey(number, plan.zarrVersion), value: value))
         }
+        entries.append(
+          OCDBTReader.Entry(
+            key: array.metadataKey(plan.zarrVersion), value: .inline(try metadata(of: array, &texts))))
       }
-      entries.sort { $0.key.lexicographicallyPrecedes($1.key) }
+      // A few chunks and then the metadata are in order mostly.
+      let isInOrder = zip(entries, entries.dropFirst()).allSatisfy { $0.key.precedes($1.key) }
+      if !isInOrder { entries.sort { $0.key.precedes($1.key) } }
       for entry in entries { try builder.add(entry.key, entry.value) }
     }
     try write(
       try builder.finish(commitTime: Self.now()), to: plan.treePrefix + OCDBTManifest.fileName)
   }
 
-  /// The arrays in groups, so that all keys of one group come before all keys of the next.
+  /// The arrays' numbers in groups, so that all keys of one group come before all keys of the next.
   ///
   /// A group is one array, except where the name of an array begins with another's and a slash.
-  private func groupsInKeyOrder() -> [[OrbaxPlan.PlannedArray]] {
-    let sorted = plan.arrays.map { (prefix: [UInt8]($0.keyPrefix.utf8), array: $0) }
-      .sorted { $0.prefix.lexicographicallyPrecedes($1.prefix) }
-    var groups: [[OrbaxPlan.PlannedArray]] = []
-    var leader: [UInt8]?
-    for (prefix, array) in sorted {
-      if let leader, prefix.starts(with: leader) {
-        groups[groups.count - 1].append(array)
-      } else {
-        groups.append([array])
-        leader = prefix
-      }
+  private func groupsInKeyOrder() -> [ArraySlice<Int>] {
+    var prefixes = PackedTexts()
+    prefixes.reserveCapacity(
+      plan.arrays.count, byteCount: plan.arrays.reduce(0) { $0 + $1.name.utf8.count + 1 })
+    for array in plan.arrays {
+      array.name.isEmpty ? prefixes.append([]) : prefixes.append(array.name.utf8, UInt8(ascii: "/"))
     }
+    let order = prefixes.order()
+    var groups: [ArraySlice<Int>] = []
+    groups.reserveCapacity(order.count)
+    var start = 0
+    for place in order.indices.dropFirst() where !prefixes.text(order[place], startsWith: order[start]) {
+      groups.append(order[start..<place])
+      start = place
+    }
+    if !order.isEmpty { groups.append(order[start...]) }
     return groups
   }
 
   private func writeArrayMetadata() throws(GraftError) {
+    var texts = ZarrMetadataTexts()
     for array in plan.arrays {
-      try write(
-        try metadata(of: array), to: plan.treePrefix + array.keyPrefix + plan.zarrVersion.metadataName)
+      let key = String(decoding: array.metadataKey(plan.zarrVersion), as: UTF8.self)
+      try write(try metadata(of: array, &texts), to: plan.treePrefix + key)
     }
   }
 
-  private func metadata(of array: OrbaxPlan.PlannedArray) throws(GraftError) -> [UInt8] {
+  private func metadata(
+    of array: OrbaxPlan.PlannedArray, _ texts: inout ZarrMetadataTexts
+  ) throws(GraftError) -> [UInt8] {
     do throws(GraftError) {
-      if let layout = array.linked { return try plan.zarrVersion.metadata(of: array.spec, linkedTo: layout) }
-      return try plan.zarrVersion.metadata(
-        of: array.spec, chunkShape: array.chunkShape, encoding: array.encoding)
+      if let layout = array.linked { return try texts.text(of: array.spec, linkedTo: layout) }
+      guard let encoding = array.encoding else { preconditionFailure("an array is linked or written") }
+      return try texts.text(plan.zarrVersion, of: array.spec, chunkShape: array.chunkShape, encoding)
     } catch {
       throw error.adding(array.path)
     }

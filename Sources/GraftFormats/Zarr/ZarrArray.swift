@@ -33,12 +33,16 @@ package struct ZarrArray: Hashable, Sendable {
     /// `.` or `/`.
     package var separator: UInt8
 
-    /// The key of what is at this place of the grid, below the array's own name.
-    package func key(at index: [Int]) -> String {
-      var parts = index.map(String.init)
-      if hasPrefix { parts.insert("c", at: 0) }
-      if parts.isEmpty { parts = ["0"] }
-      return parts.joined(separator: String(Unicode.Scalar(separator)))
+    /// Appends the key of what has this row-major number in the grid, below the array's own name.
+    package func appendKey(ofChunk number: Int, inGrid grid: [Int], to key: inout [UInt8]) {
+      if hasPrefix { key.append(UInt8(ascii: "c")) }
+      if grid.isEmpty && !hasPrefix { key.append(UInt8(ascii: "0")) }
+      var inner = grid.reduce(1, *)
+      for (axis, extent) in grid.enumerated() {
+        if axis > 0 || hasPrefix { key.append(separator) }
+        inner /= extent
+        key.appendDecimal(number / inner % extent)
+      }
     }
   }
 
@@ -80,12 +84,11 @@ extension ZarrArray {
 // MARK: - Keys
 
 extension ZarrArray {
-  /// The key of what is at this place of the grid, below the array's own name.
-  package func key(at index: [Int]) -> String { keys.key(at: index) }
-
   /// The row-major number in the grid of what a key is for; nil for a key of something else.
-  package func index(ofKey key: some Collection<UInt8>) -> Int? {
-    let grid = storedGrid
+  package func index(ofKey key: some Collection<UInt8>) -> Int? { index(ofKey: key, inGrid: storedGrid) }
+
+  /// The same, given ``storedGrid``, for many keys of one array.
+  func index(ofKey key: some Collection<UInt8>, inGrid grid: [Int]) -> Int? {
     var rest = key[...]
     if keys.hasPrefix {
       guard rest.popFirst() == UInt8(ascii: "c") else { return nil }

@@ -1,6 +1,6 @@
 // What arrays that Graft writes say of themselves: the members that Orbax writes too, in the order in which it does.
 
-package import GraftCodec
+internal import GraftCodec
 package import GraftCore
 
 /// The version of Zarr's metadata that arrays are written with.
@@ -26,32 +26,18 @@ package enum ZarrVersion: Int, Hashable, Sendable {
     }
   }
 
-  /// The metadata of an array of such chunks.
-  ///
-  /// - Throws: `unsupported` for a dtype that TensorStore, and with it Orbax, does not know.
-  package func metadata(
+  /// The metadata of version 2 of an array of such chunks.
+  func metadata2(
     of spec: TensorSpec, chunkShape: Shape, encoding: ChunkEncoding
   ) throws(GraftError) -> [UInt8] {
-    let name = try dtypeName(of: spec.dtype)
     func list(_ shape: Shape) -> JSONValue { .array(shape.map { JSONValue.integer($0) }) }
-    let root: JSONValue
-    switch self {
-    case .version2:
-      root = [
-        "zarr_format": 2, "shape": list(spec.shape), "chunks": list(chunkShape), "dtype": .string(name),
-        // Every chunk is stored, so that no element is a fill value.
-        "fill_value": nil, "order": "C", "filters": nil,
-        "compressor": encoding.compressor?.version2JSON ?? nil, "dimension_separator": ".",
-      ]
-    case .version3:
-      let codecs = encoding.codecs.map { $0.version3JSON(elementByteCount: encoding.elementByteCount) }
-      root = [
-        "zarr_format": 3, "node_type": "array", "shape": list(spec.shape), "data_type": .string(name),
-        "chunk_grid": ["name": "regular", "configuration": ["chunk_shape": list(chunkShape)]],
-        "chunk_key_encoding": ["name": "default", "configuration": ["separator": "/"]],
-        "fill_value": Self.zero(of: spec.dtype), "codecs": .array(codecs),
-      ]
-    }
+    let root: JSONValue = [
+      "zarr_format": 2, "shape": list(spec.shape), "chunks": list(chunkShape),
+      "dtype": .string(try dtypeName(of: spec.dtype)),
+      // Every chunk is stored, so that no element is a fill value.
+      "fill_value": nil, "order": "C", "filters": nil,
+      "compressor": encoding.compressor?.version2JSON ?? nil, "dimension_separator": ".",
+    ]
     return root.encoded()
   }
 

@@ -60,7 +60,8 @@ extension AtomicDirectory {
   /// - Throws: `fileChanged` when it has another size, or changes meanwhile; `noSpace`, `cancelled` and the like.
   package func adopt(
     _ source: String, byteCount: Int, as name: String, wanted: () -> [ByteRange],
-    ways: [AdoptedFile.Way] = adoptingWays, isCancelled: () -> Bool = { false }
+    ways: [AdoptedFile.Way] = adoptingWays, copied: (_ byteCount: Int) -> Void = { _ in },
+    isCancelled: () -> Bool = { false }
   ) throws(GraftError) -> AdoptedFile {
     let file = try File(opening: source)
     guard file.byteCount == byteCount else {
@@ -92,14 +93,15 @@ extension AtomicDirectory {
       try file.checkUnchanged()
       return AdoptedFile(way: .reflink, stamp: try FileStamp(at: path))
     }
-    var copy = try Self.copy(wanted(), of: file, to: made, isCancelled: isCancelled)
+    var copy = try Self.copy(wanted(), of: file, to: made, copied: copied, isCancelled: isCancelled)
     try file.checkUnchanged()
     copy.stamp = try FileStamp(at: path)
     return copy
   }
 
   private static func copy(
-    _ wanted: [ByteRange], of file: File, to made: WritableFile, isCancelled: () -> Bool
+    _ wanted: [ByteRange], of file: File, to made: WritableFile, copied: (Int) -> Void,
+    isCancelled: () -> Bool
   ) throws(GraftError) -> AdoptedFile {
     let ranges = merged(wanted)
     var result = AdoptedFile(
@@ -119,18 +121,19 @@ extension AtomicDirectory {
         if isCancelled() { throw GraftError(.cancelled, "the task was cancelled", file: made.path) }
         let (offset, count) = (range.offset + done, min(range.count - done, copyStepByteCount))
         let (from, to, place) = (file.rawDescriptor, made.rawDescriptor, end + done)
-        let copied = graft_system_copy(from, Int64(offset), to, Int64(place), count)
-        if copied == -Int64(EINTR) { continue }
-        guard copied >= 0 else {
+        let step = graft_system_copy(from, Int64(offset), to, Int64(place), count)
+        if step == -Int64(EINTR) { continue }
+        guard step >= 0 else {
           throw GraftError(
-            .write, SystemCallFailure("copy_file_range", CInt(-copied)), file: made.path,
+            .write, SystemCallFailure("copy_file_range", CInt(-step)), file: made.path,
             range: ByteRange(offset: place, count: range.count - done))
         }
-        guard copied > 0 else {
+        guard step > 0 else {
           throw GraftError.truncated(file: file.path, range: range, byteCount: offset)
         }
-        made.startFlushing(ByteRange(offset: place, count: Int(copied)))
-        done += Int(copied)
+        made.startFlushing(ByteRange(offset: place, count: Int(step)))
+        done += Int(step)
+        copied(Int(step))
       }
       end += range.count
     }

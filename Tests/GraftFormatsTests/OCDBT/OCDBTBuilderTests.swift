@@ -101,6 +101,26 @@ struct OCDBTBuilderTests {
     #expect(try await reader.entries() == entries)
   }
 
+  @Test func `what repeats is compressed, but not beyond what a reader believes`() async throws {
+    let text = Array(#"{"zarr_format":3,"node_type":"array","shape":[2,4],"data_type":"bfloat16"}"#.utf8)
+    let arrays = (0..<2_000).map { number in
+      OCDBTReader.Entry(key: Array("layer\(10_000 + number)/zarr.json".utf8), value: .inline(text))
+    }
+    let compressed = try BuiltDatabase(arrays, nodeByteCountLimit: OCDBTBuilder.nodeByteCountLimit)
+    #expect(compressed.nodes.count < arrays.count * text.count / 10)
+    #expect(try await compressed.reader().manifest.configuration.compression == .zstd(level: 0))
+    #expect(try await compressed.reader().entries() == arrays)
+    // One chunk over and over: nothing but a digit differs, in more entries than any database may have in so few bytes.
+    let same = OCDBTValue.stored(
+      OCDBTReference(file: OCDBTFile(path: "d/linked-0"), range: ByteRange(offset: 8, count: 4096)))
+    let tiled = (0..<300_000).map { number in
+      OCDBTReader.Entry(key: Array("x/c/\(1_000_000 + number)".utf8), value: same)
+    }
+    let repeated = try BuiltDatabase(tiled, nodeByteCountLimit: OCDBTBuilder.nodeByteCountLimit)
+    #expect(OCDBTReader.entryCountLimit(storedByteCount: repeated.nodes.count) >= tiled.count)
+    #expect(try await repeated.reader().entries() == tiled)
+  }
+
   @Test func `a value too long for a node is put into a data file`() async throws {
     let long = [UInt8](repeating: 5, count: 1 << 20 + 1)
     let database = try BuiltDatabase(

@@ -72,6 +72,86 @@ struct OrbaxTreeMetadataTests {
   }
 }
 
+/// What a text of metadata comes to: its tree, or what is wrong with it.
+private enum MetadataOutcome: Equatable {
+  case tree(Tree<OrbaxTreeMetadata.Value>, scalars: Set<Key>, flags: [Bool?], custom: JSONValue?)
+  case failure(GraftError.Code, String, TreePath?)
+
+  init(_ bytes: [UInt8], limits: Limits) {
+    do throws(GraftError) {
+      let metadata = try OrbaxTreeMetadata(bytes, file: "", limits: limits)
+      self = .tree(
+        metadata.tree, scalars: metadata.scalarNames,
+        flags: [metadata.usesOCDBT, metadata.usesZarr3, metadata.storesFillValues],
+        custom: metadata.customMetadata)
+    } catch {
+      self = .failure(error.code, error.message, error.leaf)
+    }
+  }
+}
+
+struct OrbaxTreeMetadataReadingTests {
+  /// Metadata of a random tree as Orbax writes it, with oddities here and there.
+  private static func text(_ random: inout SeededGenerator) -> String {
+    let names = ["a", "b", "layer", "é", #"q\"uote"#, #"\u0041"#, "0", "1", ""]
+    let types = ["np.ndarray", "jax.Array", "scalar", "string", "None", "Dict", "List", "Strange"]
+    func pick(_ texts: [String]) -> String { texts.randomElement(using: &random)! }
+    let entries = (0..<Int.random(in: 0...7, using: &random)).map { number -> String in
+      let keys = (0..<Int.random(in: 0...4, using: &random)).map { _ -> String in
+        let name = pick(names) + (Int.random(in: 0..<4, using: &random) == 0 ? "" : "\(number)")
+        let type = Int.random(in: 0..<40, using: &random) == 0 ? pick(["1", "3"]) : "2"
+        return #"{"key": "\#(name)", "key_type": \#(type)}"#
+      }
+      let shape = pick(["", "", #", "write_shape": [8, 4]"#, #", "write_shape": 5"#])
+      let skips = pick([
+        #", "skip_deserialize": false"#, #", "skip_deserialize": true"#, "", #", "more": {"x": 1}"#,
+      ])
+      let name = Int.random(in: 0..<40, using: &random) == 0 ? 0 : number
+      return #""\#(name)": {"key_metadata": [\#(keys.joined(separator: ", "))], "value_metadata": "#
+        + #"{"value_type": "\#(pick(types))"\#(skips)\#(shape)}}"#
+    }
+    let others = [
+      #""use_ocdbt": true"#, #""use_zarr3": false"#, #""store_array_data_equal_to_fill_value": true"#,
+      #""custom_metadata": {"a": [1, {"b": null}]}"#, #""custom_metadata": null"#,
+    ].filter { _ in Bool.random(using: &random) }
+    let tree = #""tree_metadata": {\#(entries.joined(separator: ", "))}"#
+    return "{" + ([tree] + others).shuffled(using: &random).joined(separator: ", ") + "}"
+  }
+
+  @Test(arguments: seedBatches(8))
+  func `a file of the usual form says what it says to who reads all of it first`(batch: UInt64) throws {
+    let seed = seedFromEnvironment() ?? batch &* 977 &+ 3
+    var random = SeededGenerator(seed: seed)
+    var limits = Limits()
+    limits.keyByteCount = 8
+    limits.leafCount = 6
+    limits.nestingDepth = 8
+    var (treeCount, failureCount) = (0, 0)
+    for round in 0..<400 {
+      var usual = Array(Self.text(&random).utf8)
+      // One byte of it is another one, or some are gone; how it begins stays.
+      switch Int.random(in: 0..<4, using: &random) {
+      case 0: usual[Int.random(in: 2..<usual.count, using: &random)] = UInt8(ascii: "x")
+      case 1:
+        let odd = Array("{}[]:,\"\\0 ".utf8)
+        usual[Int.random(in: 2..<usual.count, using: &random)] = odd.randomElement(using: &random)!
+      case 2:
+        let start = Int.random(in: 2..<usual.count, using: &random)
+        usual.removeSubrange(start..<min(usual.count, start + Int.random(in: 1...20, using: &random)))
+      default: break
+      }
+      // A member that nobody knows is not of the usual form.
+      let unusual = Array(#"{"nobody knows": 0, "#.utf8) + usual.dropFirst()
+      let outcome = MetadataOutcome(usual, limits: limits)
+      #expect(
+        outcome == MetadataOutcome(unusual, limits: limits),
+        "seed \(seed), round \(round): \(String(decoding: usual, as: UTF8.self))")
+      if case .tree = outcome { treeCount += 1 } else { failureCount += 1 }
+    }
+    #expect(treeCount > 20 && failureCount > 20, "seed \(seed)")
+  }
+}
+
 struct OrbaxFaultTests {
   private static let array =
     #"{"zarr_format":2,"shape":[2],"chunks":[1],"dtype":"|u1","compressor":null,"order":"C","filters":null,"fill_value":5}"#

@@ -79,7 +79,14 @@ struct ZarrArrayTests {
         defer { rest /= extent }
         return rest % extent
       }
-      #expect(array.index(ofKey: array.key(at: index.reversed()).utf8) == number)
+      var key: [UInt8] = []
+      array.keys.appendKey(ofChunk: number, inGrid: grid, to: &key)
+      #expect(array.index(ofKey: key) == number)
+      let numbers = index.reversed().map(String.init)
+      let parts = array.keys.hasPrefix ? ["c"] + numbers : numbers.isEmpty ? ["0"] : numbers
+      #expect(
+        String(decoding: key, as: UTF8.self)
+          == parts.joined(separator: String(UnicodeScalar(array.keys.separator))))
     }
   }
 
