@@ -31,18 +31,19 @@ extension Part {
       let database = try MemoryDatabase(
         keyCount: keyCount, nodeByteCountLimit: size == .full ? 256 << 10 : 8 << 10)
       return Prepared(workCount: keyCount) { () async throws(GraftError) in
-        database.reads.withLock { $0 = (0, 0) }
+        database.reads.withLock { $0 = 0 }
         let reader = try await OCDBTReader(opening: database)
         let entries = try await reader.entries()
         let reads = database.reads.withLock { $0 }
-        return ["entries": entries.count, "reads": reads.count, "bytes read": reads.byteCount]
+        // Not the bytes: nodes are compressed, by whatever version of zstd is there.
+        return ["entries": entries.count, "reads": reads]
       }
     },
     Part("build a B+tree") { (size, _) throws(GraftError) in
       let keyCount = size == .full ? 100_000 : 2_000
       return Prepared(workCount: keyCount) { () throws(GraftError) in
         let database = try MemoryDatabase(keyCount: keyCount, nodeByteCountLimit: 256 << 10)
-        return ["bytes": database.byteCount]
+        return ["nodes": database.nodeCount]
       }
     },
   ]
@@ -74,18 +75,19 @@ extension Part {
 /// A database of chunks' places in memory, and how much of it was read.
 private final class MemoryDatabase: SourceFolder {
   let name = "memory"
-  let reads = Mutex((count: 0, byteCount: 0))
+  let reads = Mutex(0)
+  let nodeCount: Int
   private let files: [String: [UInt8]]
-
-  var byteCount: Int { files.values.reduce(0) { $0 + $1.count } }
 
   init(keyCount: Int, nodeByteCountLimit: Int) throws(GraftError) {
     var nodes: [UInt8] = []
+    var nodeCount = 0
     let file = OCDBTFile(path: "d/nodes")
     let values = OCDBTFile(path: "d/values")
     var builder = OCDBTBuilder(nodeByteCountLimit: nodeByteCountLimit) { bytes in
       let range = ByteRange(offset: nodes.count, count: bytes.count)
       nodes += bytes
+      nodeCount += 1
       return OCDBTReference(file: file, range: range)
     }
     for key in 0..<keyCount {
@@ -95,6 +97,7 @@ private final class MemoryDatabase: SourceFolder {
       try builder.add(Array(name.utf8), .stored(OCDBTReference(file: values, range: range)))
     }
     let manifest = try builder.finish(identity: [UInt8](repeating: 7, count: 16), commitTime: 1)
+    self.nodeCount = nodeCount
     files = ["manifest.ocdbt": manifest, "d/nodes": nodes]
   }
 
@@ -119,7 +122,7 @@ private final class MemoryDatabase: SourceFolder {
       guard range.end <= bytes.count else {
         throw GraftError.truncated(file: name, range: range, byteCount: bytes.count)
       }
-      folder.reads.withLock { $0 = ($0.count + 1, $0.byteCount + range.count) }
+      folder.reads.withLock { $0 += 1 }
       return Array(bytes[range.offset..<range.end])
     }
   }
