@@ -1,0 +1,60 @@
+"""What is in a checkpoint, and what checking its bytes costs."""
+
+from __future__ import annotations
+
+from comparison.jobs import Setting
+from comparison.turns import Job
+
+
+def metadata_orbax(setting: Setting) -> Job:
+    path, peer = setting.data("many-zstd"), setting.peer
+    return Job(
+        "metadata-orbax", "What is in an Orbax checkpoint",
+        f"The dtype and shape of each of {setting.size.many:,} leaves. Graft's time is that of `graft inspect --json`, with its start and its output.",
+        [
+            setting.inspect("Graft", path),
+            peer("Orbax", "orbax", "metadata", path=path, note="`ocp.metadata`"),
+            peer("TensorStore", "tensorstore", "metadata", path=path, note="opens every array"),
+        ],
+        baseline="Graft", reference=peer("", "safetensors", "metadata", path=setting.data("many.safetensors")).check, inputs=[path],
+        rounds=5,
+    )  # fmt: skip
+
+
+def metadata_safetensors(setting: Setting) -> Job:
+    path = setting.data("many.safetensors")
+    return Job(
+        "metadata-safetensors", "What is in a safetensors file",
+        "The same of as many leaves in one file.",
+        [
+            setting.inspect("Graft", path),
+            setting.peer("safetensors", "safetensors", "metadata", path=path, note="`safe_open`, `get_slice` of every leaf"),
+        ],
+        baseline="Graft", reference=setting.peer("", "safetensors", "metadata", path=path).check, inputs=[path], rounds=5,
+        remarks=["Graft's row has the start of a process and 10,000 entries of JSON in it, the other has neither."],
+    )  # fmt: skip
+
+
+def verify(setting: Setting) -> list[Job]:
+    def job(name: str, title: str, data: str, what: str) -> Job:
+        path, times = setting.data(data), setting.times + 2
+        return Job(
+            name, title, what,
+            [
+                setting.load("Graft, unverified", path, times=times, options=["--verify", "never"]),
+                setting.load("Graft, verified", path, times=times, note="the default"),
+                setting.peer("TensorStore", "tensorstore", "load", path=path, times=setting.times, note="verifies"),
+                setting.peer("Orbax", "orbax", "load", path=path, times=setting.times, note="verifies"),
+            ],
+            baseline="Graft, unverified", reference=setting.digest("safetensors", setting.model), inputs=[path],
+            byte_count=setting.size.model_bytes, repeats=True,
+        )  # fmt: skip
+
+    return [
+        job(
+            "verify-zstd", "Verify checksums, compressed", "graft-zstd",
+            "A model as Graft writes it by default, in zstd frames of 4 MiB with a CRC-32C each; warm. What is verified is the frames."),
+        job(
+            "verify-plain", "Verify checksums, uncompressed", "graft-plain",
+            "The same without compression."),
+    ]  # fmt: skip
