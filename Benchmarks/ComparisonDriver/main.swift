@@ -32,7 +32,9 @@ func write(_ loaded: Loaded, to folder: String) throws -> [String: Any] {
 func loads(
   _ times: String, writingTo folder: String?, _ load: () async throws -> Loaded
 ) async throws -> [String: Any] {
-  guard let times = Int(times), times > 0 else { throw Failure(description: "'\(times)' is no number of times") }
+  guard let times = Int(times), times > 0 else {
+    throw Failure(description: "'\(times)' is no number of times")
+  }
   var answer: [String: Any] = [:]
   var seconds: [Double] = []
   for _ in 0..<times {
