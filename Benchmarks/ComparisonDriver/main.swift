@@ -4,6 +4,7 @@
 //   graft-comparison-driver load CHECKPOINT GLOB TIMES [FOLDER]    loads the leaves that match, likewise
 //   graft-comparison-driver save CHECKPOINT RESULT FORMAT          loads, untimed, and saves out of memory; FORMAT is safetensors or how
 //                                                                  Orbax's chunks are compressed: none, zstd, zstd:entropy, blosc:entropy …
+//   graft-comparison-driver open CHECKPOINT TIMES                  opens it and walks over the leaves' specs, as `graft inspect` does
 //
 // Prints one JSON object: the seconds of each time, and for leaves that were written their dtypes and shapes by the files' names.
 
@@ -63,6 +64,21 @@ func save(_ source: String, to path: String, as name: String) async throws -> [S
   return ["seconds": [report.elapsed / .seconds(1)], "bytes_written": report.storedByteCount]
 }
 
+/// Opens so many times, each time as if nothing were known of the checkpoint.
+func open(_ path: String, times: Int) async throws -> [String: Any] {
+  var seconds: [Double] = []
+  var leafCount = 0
+  for _ in 0..<times {
+    let start = ContinuousClock.now
+    leafCount = 0
+    for (_, leaf) in try await Checkpoint(at: path).tree.leaves where leaf.tensor != nil {
+      leafCount += 1
+    }
+    seconds.append((ContinuousClock.now - start) / .seconds(1))
+  }
+  return ["seconds": seconds, "leaf_count": leafCount]
+}
+
 do {
   let arguments = Array(CommandLine.arguments.dropFirst())
   let answer: [String: Any]
@@ -78,6 +94,7 @@ do {
     answer = try await loads(arguments[3], writingTo: arguments.count == 5 ? arguments[4] : nil) {
       try await checkpoint.load(matching: arguments[2])
     }
+  case ("open", 3): answer = try await open(arguments[1], times: Int(arguments[2]) ?? 1)
   case ("save", 4): answer = try await save(arguments[1], to: arguments[2], as: arguments[3])
   default: throw Failure(description: "these arguments are not understood: \(arguments)")
   }

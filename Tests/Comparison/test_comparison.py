@@ -267,8 +267,7 @@ class PageTests(unittest.TestCase):
         self.assertEqual(rows["[Load it, all](#load-it-all)"], ["0.50", "Quick", "0.50", "Kept", "0.50, Kept"])
 
     def test_every_loss_is_listed_with_its_reason(self):
-        lines = page.losses(self.journal, [self.job])
-        self.assertEqual(len(lines), 1)
+        lines = [" ".join(line.strip() for line in page.losses(self.journal, [self.job]))]
         self.assertIn("The first time, Quick took 0.50 of Graft's time.", lines[0])
         self.assertIn("Later, Kept took 0.50 of Graft's time.", lines[0])
         self.assertIn("Because.", lines[0])
@@ -294,6 +293,8 @@ class PageTests(unittest.TestCase):
         text = page.text(self.journal, [self.job, other], charts, "of 1 GiB")
         self.assertEqual(text, page.text(Journal(self.journal.path), [self.job, other], charts, "of 1 GiB"))
         self.assertIn("2 × Abacus, 1.0 GiB, kernel 6.1, Debian, ext4. Graft at abc, release build. python 3.11, torch 2.0.", text)
+        prose = [line for line in text.splitlines() if not line.startswith(("|", "!", "scripts/", "`graft"))]
+        self.assertLessEqual(max(map(len, prose)), 150)
         self.assertIn("Not measured.", text)
         self.assertIn("![One](one.svg)", text)
         self.assertIn("3 rounds; others took 10 % of the processors (median).", text)

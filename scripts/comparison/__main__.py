@@ -94,7 +94,8 @@ def render(journal: Journal, jobs: list[turns.Job], size: str, setting: Setting)
         print("nothing was measured yet, so the page is left as it is")
         return
     words = (
-        f"of {setting.size.model_bytes / (1 << 30):.2f} GiB in bfloat16, {len(setting.size.shapes(setting.size.layers))} tensors; the training state has "
+        f"of {setting.size.model_bytes / (1 << 30):.2f} GiB in bfloat16, "
+        f"{len(setting.size.shapes(setting.size.layers))} tensors; the training state has "
         f"{setting.size.state_bytes / (1 << 30):.2f} GiB in {3 * len(setting.size.shapes(setting.size.state_layers))}")
     drawn = charts.draw(journal, jobs, folder)
     path = folder / "performance.md"

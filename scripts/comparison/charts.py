@@ -35,7 +35,6 @@ def draw(journal: Journal, jobs: list[Job], folder: Path) -> dict[str, str]:
         if figure is None:
             continue
         figure.axes[0].set_title(title, loc="left", fontsize=10)
-        figure.tight_layout()
         folder.mkdir(parents=True, exist_ok=True)
         figure.savefig(folder / name, metadata={"Date": None, "Creator": None})
         size = (folder / name).stat().st_size
@@ -48,28 +47,31 @@ def draw(journal: Journal, jobs: list[Job], folder: Path) -> dict[str, str]:
 def _figure(rows: int):
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 1.1 + 0.3 * rows))
+    figure = Figure(figsize=(8, 1.3 + 0.3 * rows), layout="constrained")
     return figure, figure.add_subplot()
 
 
-def _bars(axes, labels: list[str], series: list[tuple[str, list[float | None], list[str]]]) -> None:
-    """Horizontal bars from the top, one a series beside each other, with their values behind them."""
+def _bars(axes, labels: list[str], series: list[tuple[list[float | None], list[str]]], start: float = 0) -> None:
+    """Horizontal bars from the top, one a series below each other, with their values at their ends."""
     height = 0.8 / len(series)
-    for index, (name, values, colors) in enumerate(series):
+    for index, (values, colors) in enumerate(series):
         for row, (value, color) in enumerate(zip(values, colors)):
             if value is None:
                 continue
             place = row + (index - (len(series) - 1) / 2) * height
-            axes.barh(place, value, height * 0.9, color=color)
-            axes.annotate(page.digits(value, 2), (value, place), (3, 0), textcoords="offset points", va="center", fontsize=7)
+            axes.barh(place, value - start, height * 0.9, left=start, color=color)
+            side = {"xytext": (3, 0), "ha": "left"} if value >= start else {"xytext": (-3, 0), "ha": "right"}
+            axes.annotate(page.digits(value, 2), (value, place), textcoords="offset points", va="center", fontsize=7, **side)
     axes.set_yticks(range(len(labels)), labels)
-    axes.invert_yaxis()
+    axes.set_ylim(len(labels) - 0.4, -0.6)
+    axes.margins(x=0.08)
 
 
 def _legend(axes, names: list[tuple[str, str]]) -> None:
     from matplotlib.patches import Patch
 
-    axes.legend(handles=[Patch(color=color, label=name) for name, color in names], frameon=False, fontsize=8, loc="best")
+    handles = [Patch(color=color, label=name) for name, color in names]
+    axes.figure.legend(handles=handles, frameon=False, fontsize=8, loc="outside lower center", ncols=len(names))
 
 
 def _summary(journal: Journal, jobs: list[Job]):
@@ -86,11 +88,17 @@ def _summary(journal: Journal, jobs: list[Job]):
     if not labels:
         return None
     figure, axes = _figure(len(labels) * 1.3)
-    _bars(axes, labels, [("first", first, [GRAFT] * len(labels)), ("later", later, [PALE_GRAFT] * len(labels))])
     axes.set_xscale("log")
+
+    def colors(values: list[float | None], graft: str, peer: str) -> list[str]:
+        return [graft if value is None or value >= 1 else peer for value in values]
+
+    series = [(first, colors(first, GRAFT, PEER)), (later, colors(later, PALE_GRAFT, PALE_PEER))]
+    _bars(axes, labels, series, start=1)
     axes.axvline(1, color="black", linewidth=0.8)
-    axes.set_xlabel("how many times as long as Graft the nearest peer takes (right of the line Graft is faster)")
-    _legend(axes, [("first or only time", GRAFT), ("later times in the same process", PALE_GRAFT)])
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.set_xlabel("the nearest peer's time by Graft's: to the right Graft is faster, to the left the peer")
+    _legend(axes, [("first or only time", GRAFT), ("later times in the same process", PALE_GRAFT), ("the peer is faster", PEER)])
     return figure
 
 
@@ -106,11 +114,11 @@ def _rates(journal: Journal, job: Job | None):
         figures = [page.measured(journal, job, contestant.name, kind) for contestant in taken]
         values = [job.byte_count / (1 << 30) / figure.spread.median if figure else None for figure in figures]
         graft, peer = (GRAFT, PEER) if kind == page.FIRST else (PALE_GRAFT, PALE_PEER)
-        series.append((kind, values, [graft if contestant.is_graft else peer for contestant in taken]))
+        series.append((values, [graft if contestant.is_graft else peer for contestant in taken]))
     _bars(axes, [contestant.name for contestant in taken], series)
     axes.set_xlabel("GiB/s of tensors")
     if job.repeats:
-        _legend(axes, [("first load of a process", PEER), ("later loads", PALE_PEER)])
+        _legend(axes, [("first load of a process", PEER), ("later loads", PALE_PEER), ("Graft's", GRAFT)])
     return figure
 
 
@@ -130,7 +138,7 @@ def _memory(journal: Journal, jobs: list[Job]):
         return None
     figure, axes = _figure(len(labels) * 1.6)
     count = len(labels)
-    _bars(axes, labels, [("Graft", graft, [GRAFT] * count), ("least", least, [PALE_PEER] * count), ("most", most, [PEER] * count)])
+    _bars(axes, labels, [(graft, [GRAFT] * count), (least, [PALE_PEER] * count), (most, [PEER] * count)])
     axes.set_xlabel("MiB")
     _legend(axes, [("Graft", GRAFT), ("the peer that takes least", PALE_PEER), ("the peer that takes most", PEER)])
     return figure

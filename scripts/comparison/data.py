@@ -2,8 +2,8 @@
 
     python -m comparison.data FOLDER SIZE NAME GRAFT
 
-Values are as trained ones are: normally distributed, so that every bit of a mantissa is random and exponents are few. Parameters are bfloat16, Adam's two
-moments float32.
+Values are as trained ones are: normally distributed, so that every bit of a mantissa is random and exponents are few. Parameters are
+bfloat16, Adam's two moments float32.
 
     model-a, model-b     Llamas in safetensors, with the config.json that mergekit wants
     model.pt             model-a, by torch.save
@@ -229,7 +229,8 @@ def main() -> None:
             _write_orbax(load_file(folder / "many.safetensors"), staged)
         case "graft-zstd" | "graft-plain":
             compression = {"graft-zstd": "zstd", "graft-plain": "none"}[name]
-            subprocess.run([sys.argv[4], "convert", model_a, staged, "--compression", compression, "--quiet"], check=True, stdout=subprocess.DEVNULL)
+            words = [sys.argv[4], "convert", model_a, staged, "--compression", compression, "--quiet"]
+            subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
     staged.rename(folder / name)
 
 

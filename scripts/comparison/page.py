@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import textwrap
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -26,13 +27,16 @@ contestant's result is held against what the safetensors library and NumPy give,
 READING = """\
 ## How to read the tables
 
-- **Times** are those of the call alone. Interpreters' starts and imports are left out for the peers, which takes from one to several seconds each time; where
-  Graft's row has the start of its process in it, the job says so.
-- **First** is the first time in a process, into memory that nobody touched before. **Later** is the median of the times that follow in the same process: Graft
-  reuses its memory then, Python's libraries mostly allocate anew, and rows with *kept tensors* or *kept arrays* reuse theirs too; those have no first time.
+- **Times** are those of the call alone. Interpreters' starts and imports are left out for the peers, which takes from one to several seconds
+  each time; where Graft's row has the start of its process in it, the job says so.
+- **First** is the first time in a process, into memory that nobody touched before. **Later** is the median of the times that follow in the
+  same process: Graft reuses its memory then, Python's libraries mostly allocate anew, and rows with *kept tensors* or *kept arrays* reuse
+  theirs too; those have no first time.
 - **Times Graft's** is a row's time by Graft's in the same round: 2 is twice as long as Graft, 0.5 half as long.
-- **Memory** is the peak of a process's resident memory, then of its anonymous memory alone, as sampled every 10 ms (mapped files are not in it), then what was
-  resident before the call, which for the peers is the interpreter, their libraries and, in saves, the state. In MiB, medians.
+- **Memory** is the peak of a process's resident memory, then of its anonymous memory alone, as sampled every 10 ms (mapped files are not in
+  it), then what was resident before the call, which for the peers is the interpreter, their libraries and, in saves, the state. In MiB, medians.
+- **Huge pages** are what PyTorch and glibc have settings for (`THP_MEM_ALLOC_ENABLE`, `glibc.malloc.hugetlb`); NumPy and Graft ask for them by
+  themselves.
 - **Warm** has the files in the page cache, and **cold** none of them, which is checked. Whatever is written is synced, by everybody.
 """
 
@@ -148,7 +152,7 @@ def _unit(journal: Journal, job: Job) -> tuple[str, float]:
 
 def section(journal: Journal, job: Job) -> list[str]:
     """A job: what is done, a table, and what to know."""
-    lines = [f"### {job.title}", "", f"`scripts/compare {job.name}`. {job.description}", ""]
+    lines = [f"### {job.title}", "", *wrapped(f"`scripts/compare {job.name}`. {job.description}"), ""]
     taken = [contestant for contestant in job.contestants if journal.turns(job.name, contestant.name)]
     if not taken:
         return [*lines, "Not measured.", ""]
@@ -182,9 +186,10 @@ def section(journal: Journal, job: Job) -> list[str]:
     others = [turn["others"] for turn in journal.of("turn", job.name)]
     found = {line["contestant"]: line["found"] for line in journal.of("check", job.name)}
     checked = _checked(job, found)
-    lines += [f"{rounds} rounds; others took {100 * statistics.median(others):.0f} % of the processors (median). {checked}", ""]
+    how = f"{rounds} round{'s' if rounds != 1 else ''}; others took {100 * statistics.median(others):.0f} % of the processors (median)."
+    lines += [*wrapped(f"{how} {checked}"), ""]
     for remark in job.remarks:
-        lines += [remark, ""]
+        lines += [*wrapped(remark), ""]
     return lines
 
 
@@ -250,13 +255,22 @@ def losses(journal: Journal, jobs: list[Job]) -> list[str]:
         if least is not None and least[0] > 1.005:
             sentences.append(f"{least[1]} took {1 / least[0]:.2f} of the memory.")
         if sentences:
-            lines.append(f"- **[{job.title}](#{anchor(job.title)})**: {' '.join(sentences)}")
+            lines += wrapped(f"- **[{job.title}](#{anchor(job.title)})**: {' '.join(sentences)}", "  ")
     return lines or ["- Nowhere, by the medians."]
+
+
+def wrapped(text: str, hanging: str = "") -> list[str]:
+    """A paragraph in lines of at most 140 characters; links and code stay whole."""
+    return textwrap.wrap(text, 140, subsequent_indent=hanging, break_long_words=False, break_on_hyphens=False)
 
 
 def anchor(title: str) -> str:
     kept = "".join(c for c in title.lower() if c.isalnum() or c in "-_ ")
     return kept.replace(" ", "-")
+
+
+def minutes(lines: list[dict[str, Any]]) -> float:
+    return sum(line.get("wall", 0) for line in lines) / 60
 
 
 # ---- the page --------------------------------------------------------------------------------------------------------------------
@@ -269,10 +283,12 @@ def machine(journal: Journal) -> list[str]:
     facts, versions = lines[-1]["facts"], lines[-1]["versions"]
     commits = list(dict.fromkeys(turn["graft"] for turn in journal.of("turn") if "graft" in turn))
     packages = ", ".join(f"{name} {version}" for name, version in versions.items())
+    place = ", ".join([facts["processors"], facts["memory"], f"kernel {facts['kernel']}", facts["system"], facts["storage"]])
+    graft = f"Graft at {', '.join(commits) or facts['graft']}, release build."
+    took = f"All turns together took {minutes(journal.of('turn')):.0f} minutes, and the checks before them {minutes(journal.of('check')):.0f}."
     return [
-        f"{facts['processors']}, {facts['memory']}, kernel {facts['kernel']}, {facts['system']}, {facts['storage']}. Graft at {', '.join(commits) or facts['graft']}, "
-        f"release build. {packages}. No GPU; PyTorch's wheel is the one for CUDA, used on the processor.",
-        "",
+        *wrapped(f"{place}. {graft} {packages}. No GPU; PyTorch's wheel is the one for CUDA, used on the processor."), "",
+        *wrapped(took), "",
     ]  # fmt: skip
 
 
@@ -282,7 +298,9 @@ def text(journal: Journal, jobs: list[Job], charts: dict[str, str], size: str) -
     first, rest = images[:1], images[1:]
     lines = [INTRODUCTION, "## At a glance", ""]
     lines += [
-        "Of each job, the peer and setting that came nearest to Graft, or was faster: above 1 Graft is faster. In the last column, below 1 Graft takes less.", "",
+        *wrapped(
+            "Of each job, the peer and setting that came nearest to Graft, or was faster: above 1 Graft is faster. *Later* is explained below. In the last "
+            "column, below 1 Graft takes less."), "",
         *summary(journal, jobs), *first, "" if first else "",
         "## Where Graft loses", "", *losses(journal, jobs), "",
         "## The machine", "", *machine(journal), READING,
@@ -296,7 +314,7 @@ def text(journal: Journal, jobs: list[Job], charts: dict[str, str], size: str) -
         "scripts/compare --quick            # small data and one round, to see that everything runs",
         "scripts/compare --large            # models of 5 GiB; its page stays under .build",
         "```", "",
-        _data(size), "",
+        *_data(size), "",
         "## The jobs", "",
     ]  # fmt: skip
     for job in jobs:
@@ -307,7 +325,7 @@ def text(journal: Journal, jobs: list[Job], charts: dict[str, str], size: str) -
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _data(size: str) -> str:
-    return (
+def _data(size: str) -> list[str]:
+    return wrapped(
         f"Models are Llamas {size}. Values are as trained ones are: normally distributed, with every bit of a mantissa random, so that zstd "
         "takes bfloat16 to 0.78 of its size and float32 to 0.93.")  # fmt: skip

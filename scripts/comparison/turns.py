@@ -181,6 +181,7 @@ def check(job: Job, python: str, journal: Journal) -> None:
     expected = run(oracle, oracle.command)["digests"]
     for contestant in missing:
         print(f"  checking {contestant.name}", flush=True)
+        started = time.perf_counter()
         if contestant.made is not None:
             remove(contestant.made)
             run(contestant, contestant.command)
@@ -188,7 +189,7 @@ def check(job: Job, python: str, journal: Journal) -> None:
         remove(contestant.made)
         if difference:
             sys.exit(f"error: {job.name}: the result of {contestant.name} is wrong: {difference}")
-        journal.add("check", job=job.name, contestant=contestant.name, found="equal, bit for bit", leaves=len(expected))
+        journal.add("check", job=job.name, contestant=contestant.name, found="equal, bit for bit", leaves=len(expected), wall=time.perf_counter() - started)
 
 
 def _check_neighbours(job: Job, python: str, journal: Journal) -> None:

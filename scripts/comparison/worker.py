@@ -3,8 +3,8 @@
     python -m comparison.worker PEER CALL ARGUMENTS --times N      prints the seconds of each time
     python -m comparison.worker PEER CALL ARGUMENTS --check        does it once, and prints the digests of the result
 
-ARGUMENTS is a JSON object. Imports, and what a call does before it returns a function to be timed, are not in the times: a call either is the function
-that is timed or, where it is marked with `prepared`, returns it. What the function returns is a dictionary of arrays by name,
+ARGUMENTS is a JSON object. Imports, and what a call does before it returns a function to be timed, are not in the times: a call either is
+the function that is timed or, where it is marked with `prepared`, returns it. What the function returns is a dictionary of arrays by name,
 all of them ready, or None where it wrote something.
 """
 

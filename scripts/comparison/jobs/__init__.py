@@ -70,9 +70,14 @@ class Setting:
         command = [self._driver, "surgery", self.recipe(sources, steps)]
         return Contestant(name, [*command, str(times)], check=self.digest("raw", *command, "1"), note=note)
 
-    def inspect(self, name: str, path: Path) -> Contestant:
+    def open(self, name: str, path: Path, *, times: int = 1, note: str = "") -> Contestant:
+        """Opening in a process that runs, and all that a tree says; what it says is what `graft inspect` prints of it."""
+        command = [self._driver, "open", path, str(times)]
+        return Contestant(name, command, check=self.inspect("", path).check, note=note)
+
+    def inspect(self, name: str, path: Path, note: str = "") -> Contestant:
         command = [self.products / "graft", "inspect", path, "--json", "--quiet"]
-        return Contestant(name, command, check=self.digest("inspect", *command), is_whole_process=True)
+        return Contestant(name, command, check=self.digest("inspect", *command), is_whole_process=True, note=note)
 
     def tool(
         self, name: str, words: Sequence[str | Path], *, made: Path, kind: str = "", is_whole_process: bool = False, note: str = "",

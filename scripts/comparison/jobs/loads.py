@@ -6,8 +6,8 @@ from comparison.jobs import Setting
 from comparison.turns import Job
 
 FIRST_LOAD = (
-    "Where a first load is slower than a peer's, it is memory that decides: Graft asks for its result in huge pages, from all processors at once, and how "
-    "fast the machine gives those varies far more than anything that is read. Later loads reuse that memory.")
+    "Where a first load is slower than a peer's, it is memory that decides: Graft asks for its result in huge pages, from all processors at "
+    "once, and how fast the machine gives those varies far more than anything that is read. Later loads reuse that memory.")
 
 
 # What PyTorch and glibc document for memory in huge pages; NumPy asks for them by itself.

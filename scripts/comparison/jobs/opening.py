@@ -6,32 +6,36 @@ from comparison.jobs import Setting
 from comparison.turns import Job
 
 
+WHOLE = "with its start and its output, all of which the others' times leave out"
+
+
 def metadata_orbax(setting: Setting) -> Job:
-    path, peer = setting.data("many-zstd"), setting.peer
+    path, peer, times = setting.data("many-zstd"), setting.peer, setting.times
     return Job(
         "metadata-orbax", "What is in an Orbax checkpoint",
-        f"The dtype and shape of each of {setting.size.many:,} leaves. Graft's time is that of `graft inspect --json`, with its start and its output.",
+        f"The dtype and shape of each of {setting.size.many:,} leaves; no tensor byte is read.",
         [
-            setting.inspect("Graft", path),
-            peer("Orbax", "orbax", "metadata", path=path, note="`ocp.metadata`"),
-            peer("TensorStore", "tensorstore", "metadata", path=path, note="opens every array"),
+            setting.open("Graft", path, times=times),
+            setting.inspect("Graft, inspect --json", path, WHOLE),
+            peer("Orbax", "orbax", "metadata", path=path, times=times, note="`ocp.metadata`"),
+            peer("TensorStore", "tensorstore", "metadata", path=path, times=times, note="opens every array"),
         ],
         baseline="Graft", reference=peer("", "safetensors", "metadata", path=setting.data("many.safetensors")).check, inputs=[path],
-        rounds=5,
+        repeats=True, rounds=5,
     )  # fmt: skip
 
 
 def metadata_safetensors(setting: Setting) -> Job:
-    path = setting.data("many.safetensors")
+    path, times = setting.data("many.safetensors"), setting.times
     return Job(
         "metadata-safetensors", "What is in a safetensors file",
         "The same of as many leaves in one file.",
         [
-            setting.inspect("Graft", path),
-            setting.peer("safetensors", "safetensors", "metadata", path=path, note="`safe_open`, `get_slice` of every leaf"),
+            setting.open("Graft", path, times=times),
+            setting.inspect("Graft, inspect --json", path, WHOLE),
+            setting.peer("safetensors", "safetensors", "metadata", path=path, times=times, note="`safe_open`, `get_slice` of every leaf"),
         ],
-        baseline="Graft", reference=setting.peer("", "safetensors", "metadata", path=path).check, inputs=[path], rounds=5,
-        remarks=["Graft's row has the start of a process and 10,000 entries of JSON in it, the other has neither."],
+        baseline="Graft", reference=setting.peer("", "safetensors", "metadata", path=path).check, inputs=[path], repeats=True, rounds=5,
     )  # fmt: skip
 
 

@@ -18,7 +18,8 @@ def stack_orbax(setting: Setting) -> Job:
         [
             setting.surgery("Graft", {"model": path}, STACK, times=times),
             setting.peer("Orbax and jnp.stack", "orbax", "stack", path=path, times=times),
-            setting.peer("TensorStore into place", "tensorstore", "stack", path=path, times=times, note="each layer is read into its part of the stack"),
+            setting.peer(
+                "TensorStore into place", "tensorstore", "stack", path=path, times=times, note="each layer is read into its part of the stack"),
         ],
         baseline="Graft", reference=setting.peer("", "safetensors", "stack", path=setting.model, backend="pread").check, inputs=[path],
         byte_count=setting.size.model_bytes, repeats=True,
@@ -82,8 +83,8 @@ def mean(setting: Setting) -> Job:
 
     return Job(
         "mean", "Weighted mean of two models",
-        f"Two models averaged by the weights {WEIGHTS[0]} and {WEIGHTS[1]}, from safetensors in the page cache into safetensors on stable storage. Graft's time is that of "
-        "the whole process; the others' is without the interpreter's start and imports.",
+        f"Two models averaged by the weights {WEIGHTS[0]} and {WEIGHTS[1]}, from safetensors in the page cache into safetensors on stable "
+        "storage. Graft's time is that of the whole process; the others' is without the interpreter's start and imports.",
         [
             setting.tool("Graft", ["merge", recipe, one], made=one, is_whole_process=True),
             mergekit("mergekit", "`linear`, its defaults"),
