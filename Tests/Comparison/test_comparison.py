@@ -6,6 +6,7 @@ It needs nothing but Python: contestants are small programs of the interpreter's
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import tempfile
 import unittest
@@ -268,8 +269,8 @@ class PageTests(unittest.TestCase):
 
     def test_every_loss_is_listed_with_its_reason(self):
         lines = [" ".join(line.strip() for line in page.losses(self.journal, [self.job]))]
-        self.assertIn("The first time, Quick took 0.50 of Graft's time.", lines[0])
-        self.assertIn("Later, Kept took 0.50 of Graft's time.", lines[0])
+        self.assertIn("Of Graft's first time: Quick 0.50.", lines[0])
+        self.assertIn("Of Graft's later times: Kept 0.50.", lines[0])
         self.assertIn("Because.", lines[0])
         self.assertNotIn("Slow", lines[0])
 
@@ -304,6 +305,24 @@ class PageTests(unittest.TestCase):
             found = every_job(Setting(python="python", products=Path("products"), folder=Path(folder), size=SIZES["usual"]))
         for job in found:
             self.assertIn(job.name, page.COMMANDS)
+
+
+class CommandTests(unittest.TestCase):
+    """What scripts/compare hands over, as far as it goes without the large environment."""
+
+    def compare(self, *words: str) -> subprocess.CompletedProcess:
+        scripts = Path(__file__).resolve().parents[2] / "scripts"
+        return subprocess.run([sys.executable, "-m", "comparison", *words], cwd=scripts, capture_output=True, text=True)
+
+    def test_jobs_are_listed_with_their_contestants(self):
+        answer = self.compare("--quick", "--list", "mean")
+        self.assertEqual(answer.returncode, 0, answer.stderr)
+        self.assertEqual(answer.stdout.splitlines()[:2], ["mean: Weighted mean of two models", "    Graft"])
+
+    def test_a_job_that_there_is_not_is_an_error_that_names_those_that_there_are(self):
+        answer = self.compare("--quick", "nonsense")
+        self.assertEqual(answer.returncode, 1)
+        self.assertIn("there is no job nonsense; there are load-warm, load-cold", answer.stderr)
 
 
 if __name__ == "__main__":

@@ -240,17 +240,21 @@ def _least_memory(journal: Journal, job: Job) -> tuple[float, str] | None:
 
 def losses(journal: Journal, jobs: list[Job]) -> list[str]:
     """The peers that were faster than Graft, by the medians, job by job, and those that took less memory."""
-    lines = []
+    lines: list[str] = []
+    explained: set[str] = set()
     for job in jobs:
         sentences = []
         for kind in kinds(job):
             slower = [ratio for ratio in peer_ratios(journal, job) if ratio.kind == kind and ratio.spread.median < 1]
             if slower:
-                what = {FIRST: "The first time, ", LATER: "Later, "}[kind] if job.repeats else ""
-                peers = [f"{ratio.peer.name} took {shown(ratio.spread, 2)} of {ratio.graft.name}'s time" for ratio in slower]
-                sentences.append(f"{what}{'; '.join(peers)}.")
+                what = {FIRST: "first time", LATER: "later times"}[kind] if job.repeats else "time"
+                peers = [
+                    f"{ratio.peer.name} {shown(ratio.spread, 2)}" + (f" (of {ratio.graft.name})" if ratio.graft.name != job.baseline else "")
+                    for ratio in slower]  # fmt: skip
+                sentences.append(f"Of {job.baseline}'s {what}: {'; '.join(peers)}.")
         if sentences and job.why:
-            sentences.append(job.why)
+            sentences.append("The reason was given above." if job.why in explained else job.why)
+            explained.add(job.why)
         least = _least_memory(journal, job)
         if least is not None and least[0] > 1.005:
             sentences.append(f"{least[1]} took {1 / least[0]:.2f} of the memory.")
