@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,10 @@ class Setting:
             *options,
         ]  # fmt: skip
         return Contestant(name, command, check=self.digest("raw", self._driver, "load", path, select, "1"), note=note)
+
+    def without_huge_pages(self, contestant: Contestant) -> Contestant:
+        """The same in a process to which the kernel gives none."""
+        return replace(contestant, command=[self.python, "-m", "comparison.small_pages", *contestant.command])
 
     def surgery(self, name: str, sources: dict[str, Path], steps: list[dict], *, times: int = 1, note: str = "") -> Contestant:
         """A recipe that the driver does in memory."""

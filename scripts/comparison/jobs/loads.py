@@ -6,8 +6,11 @@ from comparison.jobs import Setting
 from comparison.turns import Job
 
 FIRST_LOAD = (
-    "Where a first load is slower than a peer's, it is memory that decides: Graft asks for its result in huge pages, from all processors at "
-    "once, and how fast the machine gives those varies far more than anything that is read. Later loads reuse that memory.")
+    "It is memory that decides a first load, not reading: Graft asks for its result in huge pages, from all processors at once, and a virtual "
+    "machine whose host has taken free memory back gives those slowly. The row *small pages* is the same load with huge pages switched off for "
+    "the process; later loads, which reuse the memory, are alike.")
+
+SMALL_PAGES = "without huge pages, by `prctl`; no setting of Graft's"
 
 
 # What PyTorch and glibc document for memory in huge pages; NumPy asks for them by itself.
@@ -44,6 +47,7 @@ def load_warm(setting: Setting) -> Job:
         "All of a model in one safetensors file, which is in the page cache, into memory that the caller may change. The rows with *kept tensors* "
         "copy into memory that was there before, as Graft's later loads do.",
         [
+            setting.without_huge_pages(setting.load("Graft, small pages", path, times=times, note=SMALL_PAGES)),
             *_safetensors(setting, times),
             peer(
                 "safetensors for PyTorch, mmap, kept tensors", "torch", "load_into_kept", path=path, of="safetensors", times=times),
@@ -103,6 +107,7 @@ def load_orbax(setting: Setting) -> Job:
         "All of a model as Orbax saves it by default, in one zstd frame for each leaf, from the page cache.",
         [
             *_orbax(setting, "model-zstd", times),
+            setting.without_huge_pages(setting.load("Graft, small pages", path, times=times, note=SMALL_PAGES)),
             peer("Orbax, huge pages", "orbax", "load", path=path, times=times, environment=GLIBC_HUGE_PAGES),
             peer("TensorStore, huge pages", "tensorstore", "load", path=path, times=times, environment=GLIBC_HUGE_PAGES),
             peer("TensorStore, 16 at a time", "tensorstore", "load", path=path, concurrency=16, times=times),

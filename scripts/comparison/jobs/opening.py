@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from comparison.jobs import Setting
+from comparison.jobs.loads import FIRST_LOAD
 from comparison.turns import Job
 
 
@@ -50,7 +51,7 @@ def verify(setting: Setting) -> list[Job]:
                 setting.peer("TensorStore", "tensorstore", "load", path=path, times=times, note="verifies, as Orbax does through it"),
             ],
             baseline="Graft, unverified", reference=setting.digest("safetensors", setting.model), inputs=[path],
-            byte_count=setting.size.model_bytes, repeats=True,
+            byte_count=setting.size.model_bytes, repeats=True, why=FIRST_LOAD,
         )  # fmt: skip
 
     return [

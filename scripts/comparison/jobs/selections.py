@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from comparison import parts
 from comparison.jobs import Setting
+from comparison.jobs.loads import FIRST_LOAD
 from comparison.turns import Job
 
 
@@ -19,7 +20,7 @@ def parameters_orbax(setting: Setting) -> Job:
             peer("TensorStore", "tensorstore", "parameters", path=path, times=times, note="opens the parameters' arrays alone"),
         ],
         baseline="Graft", reference=setting.peer("", "safetensors", "parameters", path=setting.data("state.safetensors"), backend="pread").check,
-        inputs=[path], byte_count=setting.size.state_parameter_bytes, repeats=True,
+        inputs=[path], byte_count=setting.size.state_parameter_bytes, repeats=True, why=FIRST_LOAD,
     )  # fmt: skip
 
 
@@ -42,7 +43,7 @@ def parameters_safetensors(setting: Setting) -> Job:
                 note="`set_tensor_filter`"),
         ],
         baseline="Graft", reference=setting.peer("", "safetensors", "parameters", path=path, backend="pread").check,
-        inputs=[path, setting.data("state.pt")], byte_count=setting.size.state_parameter_bytes, repeats=True,
+        inputs=[path, setting.data("state.pt")], byte_count=setting.size.state_parameter_bytes, repeats=True, why=FIRST_LOAD,
     )  # fmt: skip
 
 
@@ -82,7 +83,7 @@ def slices_safetensors(setting: Setting) -> Job:
                 note="sliced and copied, of a file of its own"),
         ],
         baseline="Graft", reference=setting.peer("", "safetensors", "slices", path=path, backend="pread").check,
-        inputs=[path, setting.data("model.pt")], byte_count=byte_count, repeats=True,
+        inputs=[path, setting.data("model.pt")], byte_count=byte_count, repeats=True, why=FIRST_LOAD,
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from comparison.jobs import Setting
+from comparison.jobs.loads import FIRST_LOAD
 from comparison.turns import Job
 
 STACK = [{"take": {"from": "model"}}, {"stack": {"pattern": r"model/layers/(\d+)/(.*)", "to": r"model/layers/\2"}}]
@@ -22,7 +23,7 @@ def stack_orbax(setting: Setting) -> Job:
                 "TensorStore into place", "tensorstore", "stack", path=path, times=times, note="each layer is read into its part of the stack"),
         ],
         baseline="Graft", reference=setting.peer("", "safetensors", "stack", path=setting.model, backend="pread").check, inputs=[path],
-        byte_count=setting.size.model_bytes, repeats=True,
+        byte_count=setting.size.model_bytes, repeats=True, why=FIRST_LOAD,
     )  # fmt: skip
 
 
@@ -38,7 +39,7 @@ def stack_safetensors(setting: Setting) -> Job:
             setting.peer("safetensors and torch.stack", "torch", "stack", path=path, times=times, note="of mapped tensors: each is copied once"),
         ],
         baseline="Graft", reference=setting.peer("", "safetensors", "stack", path=path, backend="pread").check, inputs=[path],
-        byte_count=setting.size.model_bytes, repeats=True,
+        byte_count=setting.size.model_bytes, repeats=True, why=FIRST_LOAD,
     )  # fmt: skip
 
 
@@ -53,7 +54,7 @@ def cast_safetensors(setting: Setting) -> Job:
             setting.peer("safetensors and Tensor.to", "torch", "cast", path=path, times=times, note="of mapped tensors, on all processors"),
         ],
         baseline="Graft", reference=setting.peer("", "safetensors", "cast", path=path, backend="pread").check, inputs=[path],
-        byte_count=2 * setting.size.model_bytes, repeats=True,
+        byte_count=2 * setting.size.model_bytes, repeats=True, why=FIRST_LOAD,
     )  # fmt: skip
 
 
@@ -68,7 +69,7 @@ def cast_orbax(setting: Setting) -> Job:
             setting.peer("TensorStore", "tensorstore", "cast", path=path, times=times, note="`ts.cast`"),
         ],
         baseline="Graft", reference=setting.peer("", "safetensors", "cast", path=setting.model, backend="pread").check, inputs=[path],
-        byte_count=2 * setting.size.model_bytes, repeats=True,
+        byte_count=2 * setting.size.model_bytes, repeats=True, why=FIRST_LOAD,
     )  # fmt: skip
 
 
