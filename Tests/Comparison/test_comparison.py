@@ -180,6 +180,22 @@ class TurnsTests(unittest.TestCase):
             turns.check(wrong, sys.executable, self.journal)
         self.assertEqual(self.journal.of("check", "b"), [])
 
+    def test_a_load_that_was_checked_in_another_job_is_not_checked_again(self):
+        ran = self.root / "ran"
+        counting = program(f"open({str(ran)!r}, 'a').write('x'); print({json.dumps(json.dumps({'digests': {'a': 1}}))})")
+        reference = self.digests(a=1)
+        first, second = (
+            Job(**{**self.job([Contestant(name, (), check=counting)]).__dict__, "name": job, "reference": reference})
+            for job, name in [("a", "x"), ("b", "y")])  # fmt: skip
+        turns.check(first, sys.executable, self.journal)
+        turns.check(second, sys.executable, self.journal)
+        self.assertEqual(ran.read_text(), "x")
+        self.assertEqual([line["contestant"] for line in self.journal.of("check")], ["x", "y"])
+        # Against another reference it is.
+        other = Job(**{**second.__dict__, "name": "c", "reference": self.digests(a=2)})
+        with self.assertRaises(SystemExit):
+            turns.check(other, sys.executable, self.journal)
+
     def test_differences_name_what_is_missing_and_what_is_more(self):
         self.assertEqual(turns.differences({"a": 1}, {"a": 1}), "")
         self.assertIn("lacks 1 leaves ['a'] and has 1 others ['b']", turns.differences({"a": 1}, {"b": 1}))

@@ -49,7 +49,7 @@ Every figure that Graft promises or is held to is printed by one of these. `graf
 | --- | --- |
 | loads beside the raw reads of the same file, warm and cold, mapped | `graft-benchmark load`; any checkpoint: `graft load PATH --repeat 11` |
 | loads of Orbax beside the bare decoding of its frames | `scripts/orbax-checkpoints`, `graft-benchmark orbax` |
-| loads beside safetensors, PyTorch, Run:ai, fastsafetensors, Orbax, TensorStore | `scripts/compare load-warm load-cold load-mapped load-orbax load-orbax-plain load-orbax-cold` |
+| loads beside safetensors, PyTorch, Run:ai, fastsafetensors, Orbax, TensorStore | `scripts/compare load-warm load-cold load-mapped load-orbax load-orbax-plain load-orbax-cold load-settings` |
 | parts of a checkpoint | `graft-benchmark partial`, `scripts/compare parameters-orbax parameters-safetensors slices-safetensors slices-orbax` |
 | load and stack beside the plain load: requests, bytes and time; transposes; casts beside the load without one | `graft-benchmark surgery` |
 | stacks along inner axes beside a copy | `graft-benchmark stacks` |

@@ -9,7 +9,7 @@ from comparison.turns import Job
 def jobs(setting: Setting) -> list[Job]:
     found = [
         loads.load_warm(setting), loads.load_cold(setting), loads.load_mapped(setting),
-        loads.load_orbax(setting), loads.load_orbax_plain(setting), loads.load_orbax_cold(setting),
+        loads.load_orbax(setting), loads.load_orbax_plain(setting), loads.load_orbax_cold(setting), loads.load_settings(setting),
         selections.parameters_orbax(setting), selections.parameters_safetensors(setting),
         selections.slices_safetensors(setting), selections.slices_orbax(setting),
         surgeries.stack_orbax(setting), surgeries.stack_safetensors(setting),

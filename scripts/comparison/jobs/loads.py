@@ -25,17 +25,9 @@ def _safetensors(setting: Setting, times: int) -> list:
         peer("safetensors, mmap", "safetensors", "load", path=path, backend="mmap", times=times),
         peer("safetensors, pread", "safetensors", "load", path=path, backend="pread", times=times),
         peer("safetensors for PyTorch, pread", "torch", "load_safetensors", path=path, backend="pread", times=times),
-        peer(
-            "safetensors for PyTorch, pread, huge pages", "torch", "load_safetensors", path=path, backend="pread", times=times,
-            environment=PYTORCH_HUGE_PAGES),
         peer("torch.load", "torch", "load", path=setting.data("model.pt"), mmap=False, times=times, note="of a file of its own"),
         peer("Run:ai", "runai", "load", path=path, times=times, note="its defaults"),
-        peer(
-            "Run:ai, 2 at a time, no limit", "runai", "load", path=path, times=times,
-            environment={"RUNAI_STREAMER_CONCURRENCY": "2", "RUNAI_STREAMER_MEMORY_LIMIT": "-1"}),
-        peer("Run:ai, huge pages", "runai", "load", path=path, times=times, environment=PYTORCH_HUGE_PAGES | GLIBC_HUGE_PAGES),
         peer("fastsafetensors", "fastsafetensors", "load", path=path, threads=16, buffer_kib=16384, times=times, note="its defaults without GDS"),
-        peer("fastsafetensors, 2 threads, 1 MiB", "fastsafetensors", "load", path=path, threads=2, buffer_kib=1024, times=times),
         peer("Orbax", "orbax", "load_safetensors", path=path.parent, times=times, note="its reader of safetensors"),
     ]  # fmt: skip
 
@@ -59,16 +51,41 @@ def load_warm(setting: Setting) -> Job:
     )  # fmt: skip
 
 
+def load_settings(setting: Setting) -> Job:
+    path, model, peer, times = setting.model, setting.data("model-zstd"), setting.peer, setting.times
+    return Job(
+        "load-settings", "Other settings of the peers",
+        "The warm loads of safetensors and of Orbax with other settings that the peers document: sizes, numbers of threads, huge pages. One round, "
+        "to show that no setting is withheld.",
+        [
+            setting.load("Graft", path, times=times, note="safetensors"),
+            peer(
+                "safetensors for PyTorch, pread, huge pages", "torch", "load_safetensors", path=path, backend="pread", times=times,
+                environment=PYTORCH_HUGE_PAGES),
+            peer("Run:ai, huge pages", "runai", "load", path=path, times=times, environment=PYTORCH_HUGE_PAGES | GLIBC_HUGE_PAGES),
+            peer(
+                "Run:ai, 2 at a time, no limit", "runai", "load", path=path, times=times,
+                environment={"RUNAI_STREAMER_CONCURRENCY": "2", "RUNAI_STREAMER_MEMORY_LIMIT": "-1"}),
+            peer("fastsafetensors, 2 threads, 1 MiB", "fastsafetensors", "load", path=path, threads=2, buffer_kib=1024, times=times),
+            setting.load("Graft, of Orbax", model, times=times),
+            peer("Orbax, huge pages", "orbax", "load", path=model, times=times, environment=GLIBC_HUGE_PAGES),
+            peer("TensorStore, huge pages", "tensorstore", "load", path=model, times=times, environment=GLIBC_HUGE_PAGES),
+            peer("TensorStore, 16 at a time", "tensorstore", "load", path=model, concurrency=16, times=times),
+        ],
+        baseline="Graft", reference=setting.digest("safetensors", path), inputs=[path, model],
+        beside={name: "Graft, of Orbax" for name in ("Orbax, huge pages", "TensorStore, huge pages", "TensorStore, 16 at a time")},
+        byte_count=setting.size.model_bytes, repeats=True, rounds=1, why=FIRST_LOAD,
+    )  # fmt: skip
+
+
 def load_cold(setting: Setting) -> Job:
-    # Settings that decide how memory is got, and not how a disk is read, are left to the warm job.
-    contestants = [row for row in _safetensors(setting, 1) if "huge pages" not in row.name and "2 threads" not in row.name]
     return Job(
         "load-cold", "Load safetensors, cold",
         "The same file, of which nothing is in the page cache, in a process that loads once. What the host of a virtual machine has "
         "in its own cache is not known.",
-        contestants,
+        _safetensors(setting, 1),
         baseline="Graft", reference=setting.digest("safetensors", setting.model), inputs=[setting.model, setting.data("model.pt")],
-        byte_count=setting.size.model_bytes, is_cold=True, why=FIRST_LOAD,
+        byte_count=setting.size.model_bytes, is_cold=True, rounds=2, why=FIRST_LOAD,
     )  # fmt: skip
 
 
@@ -101,16 +118,13 @@ def _kept_arrays(setting: Setting, data: str):
 
 
 def load_orbax(setting: Setting) -> Job:
-    path, peer, times = setting.data("model-zstd"), setting.peer, setting.times
+    path, times = setting.data("model-zstd"), setting.times
     return Job(
         "load-orbax", "Load Orbax, warm",
         "All of a model as Orbax saves it by default, in one zstd frame for each leaf, from the page cache.",
         [
             *_orbax(setting, "model-zstd", times),
             setting.without_huge_pages(setting.load("Graft, small pages", path, times=times, note=SMALL_PAGES)),
-            peer("Orbax, huge pages", "orbax", "load", path=path, times=times, environment=GLIBC_HUGE_PAGES),
-            peer("TensorStore, huge pages", "tensorstore", "load", path=path, times=times, environment=GLIBC_HUGE_PAGES),
-            peer("TensorStore, 16 at a time", "tensorstore", "load", path=path, concurrency=16, times=times),
             _kept_arrays(setting, "model-zstd"),
         ],
         baseline="Graft", reference=setting.digest("safetensors", setting.model), inputs=[setting.data("model-zstd")],
@@ -124,7 +138,7 @@ def load_orbax_plain(setting: Setting) -> Job:
         "The same, saved with `use_compression=False`.",
         [*_orbax(setting, "model-plain", setting.times), _kept_arrays(setting, "model-plain")],
         baseline="Graft", reference=setting.digest("safetensors", setting.model), inputs=[setting.data("model-plain")],
-        byte_count=setting.size.model_bytes, repeats=True, why=FIRST_LOAD,
+        byte_count=setting.size.model_bytes, repeats=True, rounds=2, why=FIRST_LOAD,
     )  # fmt: skip
 
 
@@ -134,5 +148,5 @@ def load_orbax_cold(setting: Setting) -> Job:
         "The compressed one, of which nothing is in the page cache, in a process that loads once.",
         _orbax(setting, "model-zstd", 1),
         baseline="Graft", reference=setting.digest("safetensors", setting.model), inputs=[setting.data("model-zstd")],
-        byte_count=setting.size.model_bytes, is_cold=True, why=FIRST_LOAD,
+        byte_count=setting.size.model_bytes, is_cold=True, rounds=2, why=FIRST_LOAD,
     )  # fmt: skip

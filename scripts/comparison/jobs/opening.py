@@ -22,7 +22,7 @@ def metadata_orbax(setting: Setting) -> Job:
             peer("TensorStore", "tensorstore", "metadata", path=path, times=times, note="opens every array"),
         ],
         baseline="Graft", reference=peer("", "safetensors", "metadata", path=setting.data("many.safetensors")).check, inputs=[path],
-        repeats=True, rounds=5,
+        repeats=True, rounds=2,
     )  # fmt: skip
 
 
@@ -36,7 +36,7 @@ def metadata_safetensors(setting: Setting) -> Job:
             setting.inspect("Graft, inspect --json", path, WHOLE),
             setting.peer("safetensors", "safetensors", "metadata", path=path, times=times, note="`safe_open`, `get_slice` of every leaf"),
         ],
-        baseline="Graft", reference=setting.peer("", "safetensors", "metadata", path=path).check, inputs=[path], repeats=True, rounds=5,
+        baseline="Graft", reference=setting.peer("", "safetensors", "metadata", path=path).check, inputs=[path], repeats=True,
     )  # fmt: skip
 
 

@@ -33,7 +33,7 @@ def save_orbax(setting: Setting) -> Job:
             orbax("Orbax, uncompressed", use_compression=False),
         ],
         baseline="Graft, zstd 3, from memory", reference=setting.digest("safetensors", source), inputs=[source],
-        byte_count=setting.size.state_bytes, beside={"Orbax, uncompressed": "Graft, uncompressed, from memory"}, main_peer="Orbax",
+        byte_count=setting.size.state_bytes, beside={"Orbax, uncompressed": "Graft, uncompressed, from memory"}, main_peer="Orbax", rounds=2,
     )  # fmt: skip
 
 

@@ -95,7 +95,7 @@ def mean(setting: Setting) -> Job:
                 "PyTorch by hand", "torch", "mean", made=one, a=files["a"], b=files["b"], weights=WEIGHTS, path=one,
                 note="tensor by tensor, then `save_file`"),
         ],
-        baseline="Graft", reference=None, expected="mergekit", inputs=[a, b], byte_count=setting.size.model_bytes,
+        baseline="Graft", reference=None, expected="mergekit", inputs=[a, b], byte_count=setting.size.model_bytes, rounds=2,
     )  # fmt: skip
 
 
@@ -118,5 +118,5 @@ def link(setting: Setting) -> Job:
         ],
         baseline="Graft, linked",
         reference=setting.digest("merged", *(f"{name}={setting.data(f'model-{name}/model.safetensors')}" for name in "ab")),
-        inputs=[a, b], byte_count=2 * setting.size.model_bytes,
+        inputs=[a, b], byte_count=2 * setting.size.model_bytes, rounds=2,
     )  # fmt: skip
