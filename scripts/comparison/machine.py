@@ -65,8 +65,10 @@ def _commit(root: Path) -> str:
     def git(*arguments: str) -> str:
         return subprocess.run(["git", "-C", root, *arguments], capture_output=True, text=True).stdout.strip()
 
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", "Sources", "CSources", "Benchmarks", "Package.swift")
-    return (git("rev-parse", "--short=10", "HEAD") or "unknown") + (" with changes" if changed else "")
+    # The last that changed what is measured, so that changes of documents are no other Graft.
+    product = ["--", "Sources", "CSources", "Package.swift"]
+    changed = git("status", "--porcelain", "--untracked-files=no", *product)
+    return (git("log", "-1", "--format=%h", "--abbrev=10", *product) or "unknown") + (" with changes" if changed else "")
 
 
 def busy_share() -> Callable[[float], float]:

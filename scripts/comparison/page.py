@@ -253,7 +253,7 @@ def losses(journal: Journal, jobs: list[Job]) -> list[str]:
                     for ratio in slower]  # fmt: skip
                 sentences.append(f"Of {job.baseline}'s {what}: {'; '.join(peers)}.")
         if sentences and job.why:
-            sentences.append("The reason was given above." if job.why in explained else job.why)
+            sentences.append("Likely for the reason given above." if job.why in explained else job.why)
             explained.add(job.why)
         least = _least_memory(journal, job)
         if least is not None and least[0] > 1.005:
@@ -289,7 +289,7 @@ def machine(journal: Journal) -> list[str]:
     packages = ", ".join(f"{name} {version}" for name, version in versions.items())
     place = ", ".join([facts["processors"], facts["memory"], f"kernel {facts['kernel']}", facts["system"], facts["storage"]])
     graft = f"Graft at {', '.join(commits) or facts['graft']}, release build."
-    took = f"All turns together took {minutes(journal.of('turn')):.0f} minutes, and the checks before them {minutes(journal.of('check')):.0f}."
+    took = f"All turns that stand here took {minutes(journal.of('turn')):.0f} minutes together, without what comes between them."
     return [
         *wrapped(f"{place}. {graft} {packages}. No GPU; PyTorch's wheel is the one for CUDA, used on the processor."), "",
         *wrapped(took), "",
