@@ -110,6 +110,11 @@ let package = Package(
       ],
       path: "Benchmarks/GraftParts", swiftSettings: settings),
 
+    // What scripts/compare drives where the tool has no verb for it.
+    .executableTarget(
+      name: "graft-comparison-driver", dependencies: ["Graft", "GraftRecipes"],
+      path: "Benchmarks/ComparisonDriver", swiftSettings: testSettings),
+
     // What scripts/quickstart shows Graft on; it uses nothing of ours.
     .executableTarget(name: "demo-checkpoint", path: "Examples/DemoCheckpoint", swiftSettings: settings),
     // Surgeries to copy from, one file each; the interoperability tests compare what they make with JAX.

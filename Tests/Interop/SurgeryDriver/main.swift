@@ -2,7 +2,6 @@
 //
 //   graft-surgery-driver casts CHECKPOINT FOLDER            FOLDER/LEAF.DTYPE: each leaf of the first level in every dtype, raw
 //   graft-surgery-driver arithmetic CHECKPOINT FOLDER       FOLDER/LEAF.OPERATION: of `a` and `b` under each of the first level
-//   graft-surgery-driver stack CHECKPOINT TIMES             loads with its layers stacked, and prints the seconds of each load
 //   graft-surgery-driver stream CHECKPOINT RESULT           surgeries on `huge`, a matrix, into a file in a budget of 128 MiB
 //   graft-surgery-driver open CHECKPOINT RESULT             opens it, and does nothing else
 //
@@ -25,19 +24,6 @@ func write(_ loaded: Loaded, to folder: String) throws {
   }
 }
 
-/// Stacks the layers along a new first axis, in memory, as a process that needs them once or several times does.
-func stack(_ checkpoint: Checkpoint, times: Int) async throws {
-  let surgery = try checkpoint.transform { tree in
-    ["params": ["layers": .stack(tree["params"].children(matching: #/layer(\d+)/#))]]
-  }
-  var seconds: [Double] = []
-  for _ in 0..<times {
-    let loaded = try await surgery.load()
-    seconds.append(loaded.report.elapsed / .seconds(1))
-  }
-  print(seconds)
-}
-
 /// Moves and computes in every way that the executor has, parts of one leaf that is far larger than the budget.
 func stream(_ checkpoint: Checkpoint, to path: String) async throws {
   let surgery = try checkpoint.transform { tree in
@@ -58,7 +44,6 @@ func stream(_ checkpoint: Checkpoint, to path: String) async throws {
 func run(_ arguments: [String]) async throws {
   guard arguments.count == 3 else { throw Failure(description: "three arguments are needed") }
   let checkpoint = try await Checkpoint(at: arguments[1])
-  if arguments[0] == "stack" { return try await stack(checkpoint, times: Int(arguments[2]) ?? 1) }
   if arguments[0] == "open" { return }
   if arguments[0] == "stream" { return try await stream(checkpoint, to: arguments[2]) }
   let surgery =
