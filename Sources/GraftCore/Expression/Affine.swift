@@ -11,9 +11,9 @@ package struct Affine: Hashable, Sendable {
   /// The value where every loop is at its beginning.
   package var offset: Int
   /// The loops that change the value, in ascending order.
-  package var terms: [Term]
+  package var terms: Terms
 
-  package init(offset: Int, terms: [Term] = []) {
+  package init(offset: Int, terms: Terms = []) {
     self.offset = offset
     self.terms = terms
   }
@@ -36,7 +36,7 @@ package struct Affine: Hashable, Sendable {
     if factor == 1, addend == 0 { return self }
     return Affine(
       offset: offset * factor + addend,
-      terms: factor == 0 ? [] : terms.map { Term(loop: $0.loop, step: $0.step * factor) })
+      terms: factor == 0 ? [] : terms.mapped { Term(loop: $0.loop, step: $0.step * factor) })
   }
 
   static func + (a: Affine, b: Affine) -> Affine {
@@ -57,9 +57,12 @@ package struct Affine: Hashable, Sendable {
     return Affine(offset: a.offset + b.offset, terms: terms)
   }
 
-  /// Begins a loop later, at the turn `first`.
-  mutating func begin(loop: Int, at first: Int) {
-    if first != 0 { offset += step(of: loop) * first }
+  /// Cuts a loop down to some of its turns.
+  mutating func restrict(loop: Int, to turns: Range<Int>) {
+    guard let index = terms.firstIndex(where: { $0.loop == loop }) else { return }
+    offset += terms[index].step * turns.lowerBound
+    // A loop of one turn is no term any more, so that whoever looks at the terms sees what moves.
+    if turns.count == 1 { terms.remove(at: index) }
   }
 
   /// Runs a loop of this extent backwards.
@@ -71,7 +74,7 @@ package struct Affine: Hashable, Sendable {
 
   /// Makes two loops of one: the inner one, of `innerExtent` turns, comes right after it.
   mutating func split(loop: Int, innerExtent: Int) {
-    var result: [Term] = []
+    var result: Terms = []
     for term in terms {
       if term.loop < loop {
         result.append(term)
@@ -83,6 +86,98 @@ package struct Affine: Hashable, Sendable {
       }
     }
     terms = result
+  }
+}
+
+extension Affine {
+  /// Terms one after the other; the first two without memory of their own, for nearly no number has more.
+  ///
+  /// A stack of 100,000 leaves is 100,000 pieces of several numbers each, and an array for every one of them was made and thrown
+  /// away several times over while the piece was cut.
+  package struct Terms: Hashable, Sendable {
+    package private(set) var count = 0
+    // Unused ones have the same value always, so that equal terms are equal here.
+    private var first = unused
+    private var second = unused
+    private var others: [Term]?
+
+    private static let unused = Term(loop: 0, step: 0)
+
+    package init() {}
+
+    package mutating func append(_ term: Term) {
+      switch count {
+      case 0: first = term
+      case 1: second = term
+      default: others = (others ?? []) + [term]
+      }
+      count += 1
+    }
+
+    /// The terms that `body` makes of these, in their order.
+    func mapped(_ body: (Term) -> Term) -> Terms {
+      var result = self
+      for index in indices { result[index] = body(self[index]) }
+      return result
+    }
+
+    mutating func remove(at index: Int) {
+      for later in index..<(count - 1) { self[later] = self[later + 1] }
+      switch count {
+      case 1: first = Self.unused
+      case 2: second = Self.unused
+      case 3: others = nil
+      default: others?.removeLast()
+      }
+      count -= 1
+    }
+
+    mutating func insert(_ term: Term, at index: Int) {
+      append(term)
+      for later in stride(from: count - 1, to: index, by: -1) { self[later] = self[later - 1] }
+      self[index] = term
+    }
+
+    mutating func removeAll(where isRemoved: (Term) -> Bool) {
+      for index in indices.reversed() where isRemoved(self[index]) { remove(at: index) }
+    }
+
+    /// Sorts by insertion, which is quickest for so few.
+    mutating func sort(by precedes: (Term, Term) -> Bool) {
+      for end in indices.dropFirst() {
+        var index = end
+        while index > 0, precedes(self[index], self[index - 1]) {
+          (self[index], self[index - 1]) = (self[index - 1], self[index])
+          index -= 1
+        }
+      }
+    }
+  }
+}
+
+extension Affine.Terms: RandomAccessCollection, ExpressibleByArrayLiteral {
+  package init(arrayLiteral elements: Affine.Term...) { self.init(elements) }
+
+  package init(_ terms: some Sequence<Affine.Term>) {
+    for term in terms { append(term) }
+  }
+
+  package var startIndex: Int { 0 }
+  package var endIndex: Int { count }
+
+  package subscript(index: Int) -> Affine.Term {
+    get {
+      precondition(index >= 0 && index < count, "a number has no term \(index)")
+      return index == 0 ? first : index == 1 ? second : others.map { $0[index - 2] } ?? Self.unused
+    }
+    set {
+      precondition(index >= 0 && index < count, "a number has no term \(index)")
+      switch index {
+      case 0: first = newValue
+      case 1: second = newValue
+      default: others?[index - 2] = newValue
+      }
+    }
   }
 }
 

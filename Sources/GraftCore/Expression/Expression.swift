@@ -48,13 +48,15 @@ package final class Expression: Sendable {
 }
 
 /// A tensor of an opened checkpoint, as an operand of a transform.
-package struct StoredOperand: Sendable {
+///
+/// An object, for trees of very many of them are copied node by node.
+package final class StoredOperand: Sendable {
   /// The index of the checkpoint among those of the transform.
-  package var source: Int
+  package let source: Int
   /// The leaf's path there.
-  package var path: TreePath
+  package let path: TreePath
   /// Where its bytes are.
-  package var layout: Layout
+  package let layout: Layout
 
   package init(source: Int, path: TreePath, layout: Layout) {
     self.source = source

@@ -437,7 +437,9 @@ extension Tree where Leaf == LazyLeaf {
       }
     }
     func child(_ key: Key) -> Tree {
-      combine(trees.map { $0[key] }, at: path.appending(key), leaf: leaf, mismatch: mismatch)
+      // All have it, as was just seen.
+      combine(
+        trees.map { $0.child(key) ?? .empty }, at: path.appending(key), leaf: leaf, mismatch: mismatch)
     }
     switch first.node {
     case .dictionary: return .dictionary(keys.map { (key: $0, value: child($0)) })

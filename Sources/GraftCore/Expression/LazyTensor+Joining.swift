@@ -33,10 +33,11 @@ extension LazyTensor {
     let axis = try Self.axis(axis, of: first.rank + 1, shape: first.shape)
     var expanded: [LazyTensor] = []
     expanded.reserveCapacity(tensors.count)
+    let expansion = try first.expansion(axis: axis)
     for (position, tensor) in tensors.enumerated() {
       try checkDType(tensor, position: position, first)
       guard tensor.shape == first.shape else { throw shapeMismatch(tensor, position: position, first, "all") }
-      expanded.append(try tensor.expanded(axis: axis))
+      expanded.append(try tensor.view(expansion.spec, expansion.map))
     }
     return try concatenate(expanded, axis: axis)
   }

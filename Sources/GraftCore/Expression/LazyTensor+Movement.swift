@@ -98,11 +98,17 @@ extension LazyTensor {
   ///
   /// - Throws: ``GraftError`` of code `invalidArgument` when there is no such axis in the result.
   public func expanded(axis: Int) throws(GraftError) -> LazyTensor {
+    let (spec, map) = try expansion(axis: axis)
+    return try view(spec, map)
+  }
+
+  /// What ``expanded(axis:)`` gives, and where its elements are, for this tensor and others of its dtype and shape.
+  func expansion(axis: Int) throws(GraftError) -> (spec: TensorSpec, map: IndexMap) {
     let axis = try Self.axis(axis, of: rank + 1, shape: shape)
     var extents = shape.extents
     extents.insert(1, at: axis)
     let map = shape.indices.map { IndexMap.Axis.result(axis: $0 < axis ? $0 : $0 + 1, step: 1, offset: 0) }
-    return try view(Shape(extents), IndexMap(map))
+    return (try Self.spec(dtype, Shape(extents)), IndexMap(map))
   }
 
   /// The tensor repeated along axes that it lacks or that have extent 1, NumPy's `broadcast_to`.
@@ -189,8 +195,11 @@ extension LazyTensor {
 
   /// The elements at these places of the operand, through which an existing view is seen.
   private func view(_ shape: Shape, _ map: IndexMap) throws(GraftError) -> LazyTensor {
-    let spec = try Self.spec(dtype, shape)
-    if shape == self.shape, map == .identity(rank: rank) { return self }
+    try view(Self.spec(dtype, shape), map)
+  }
+
+  func view(_ spec: TensorSpec, _ map: IndexMap) throws(GraftError) -> LazyTensor {
+    if spec.shape == shape, map == .identity(rank: rank) { return self }
     // A view of a view is one view of what that one shows.
     if case .view(let operand, let inner) = expression.operation {
       return try .make(spec, .view(operand, inner.composed(with: map)))

@@ -7,8 +7,8 @@ package struct Lowering {
   /// The index of the program that computes on them on the way.
   var program: Int?
   /// What came out so far.
-  package private(set) var moves: [Plan.Move] = []
-  package private(set) var literals: [Plan.Literal] = []
+  package internal(set) var moves: [Plan.Move] = []
+  package internal(set) var literals: [Plan.Literal] = []
 
   package init(operand: Plan.Operand, result: Int, program: Int? = nil) {
     self.operand = operand
@@ -22,10 +22,9 @@ package struct Lowering {
     piece.sources = [piece.sources[source]]
     switch operand.source {
     case .stored(let stored):
-      let layout = stored.layout
-      try piece.cut(
-        source: 0, cellShape: layout.chunkShape, grid: layout.gridShape(of: operand.spec.shape)
-      ) { (chunk, part) throws(GraftError) in add(part, stored, layout.chunks[chunk]) }
+      try piece.cut(source: 0, cellShape: stored.layout.chunkShape, grid: stored.grid) {
+        (chunk, part) throws(GraftError) in add(part, stored, stored.layout.chunks[chunk])
+      }
     case .host(let host):
       addLiteral(.tensor(host), copy(piece, strides: operand.spec.shape.rowMajorStrides))
     case .product(let product):
@@ -96,6 +95,8 @@ package struct Lowering {
 /// A stored tensor as pieces are lowered from it: what it is, where its chunks are, and how the plan calls its codecs and files.
 package struct StoredTensor: Hashable, Sendable {
   let layout: Layout
+  /// The number of chunks along each axis.
+  let grid: Shape
   /// The index of the layout's codecs among the plan's encodings.
   package let encoding: Int?
   /// What is added to the layout's file indices.
@@ -109,7 +110,8 @@ package struct StoredTensor: Hashable, Sendable {
         found: "chunks of shape \(layout.chunkShape)")
     }
     // An empty tensor has no chunk, but formats that keep a tensor in one piece give it an empty range all the same.
-    let chunkCount = layout.gridShape(of: spec.shape).checkedElementCount
+    grid = layout.gridShape(of: spec.shape)
+    let chunkCount = grid.checkedElementCount
     guard chunkCount == layout.chunks.count || spec.elementCount == 0 else {
       throw GraftError(
         .corrupt, "the tensor has another number of chunks than its grid",

@@ -8,7 +8,8 @@ extension Piece {
   ///   - body: called with each cell's number in row-major order, and the part in it, whose indices along the source's axes count
   ///     from the cell's own corner.
   func cut(
-    source: Int, cellShape: Shape, grid: Shape, _ body: (Int, Piece) throws(GraftError) -> Void
+    source: Int, cellShape: Shape, grid: Shape,
+    _ body: (Int, consuming Piece) throws(GraftError) -> Void
   ) throws(GraftError) {
     try cut(source: source, cellShape: cellShape, grid: grid, axis: 0, cell: 0, body)
   }
@@ -16,7 +17,7 @@ extension Piece {
   /// Recursion is as deep as the tensor has axes.
   private func cut(
     source: Int, cellShape: Shape, grid: Shape, axis: Int, cell: Int,
-    _ body: (Int, Piece) throws(GraftError) -> Void
+    _ body: (Int, consuming Piece) throws(GraftError) -> Void
   ) throws(GraftError) {
     guard axis < grid.rank else { return try body(cell, self) }
     // Where there is one cell its number is 0, and indices count from its corner already.
@@ -62,7 +63,7 @@ extension Piece {
   ///   - body: called with each part's number and the piece in it, whose index along the axis counts from the part's beginning.
   func cut(
     source: Int, axis: Int, betweenPartsOf extents: [Int],
-    _ body: (Int, Piece) throws(GraftError) -> Void
+    _ body: (Int, consuming Piece) throws(GraftError) -> Void
   ) throws(GraftError) {
     let starts = extents.reduce(into: [0]) { $0.append($0[$0.count - 1] + $1) }
     func interval(at index: Int) -> Interval {

@@ -20,7 +20,8 @@ package struct Piece: Hashable, Sendable {
     extents = shape.extents
     destination = Affine(
       offset: 0,
-      terms: shape.indices.compactMap { shape[$0] > 1 ? Affine.Term(loop: $0, step: strides[$0]) : nil })
+      terms: Affine.Terms(
+        shape.indices.lazy.filter { shape[$0] > 1 }.map { Affine.Term(loop: $0, step: strides[$0]) }))
     sources = [[Affine]](repeating: axes, count: sourceCount)
   }
 
@@ -40,10 +41,8 @@ package struct Piece: Hashable, Sendable {
   package func restricted(loop: Int, to turns: Range<Int>) -> Piece {
     if turns == 0..<extents[loop] { return self }
     var piece = self
-    piece.updateAll { $0.begin(loop: loop, at: turns.lowerBound) }
+    piece.updateAll { $0.restrict(loop: loop, to: turns) }
     piece.extents[loop] = turns.count
-    // A loop of one turn is no term any more, so that whoever looks at the terms sees what moves.
-    if turns.count == 1 { piece.updateAll { $0.terms.removeAll { $0.loop == loop } } }
     return piece
   }
 
@@ -73,25 +72,29 @@ package struct Piece: Hashable, Sendable {
     let strides = Shape(extents).rowMajorStrides
     piece.destination = Affine(
       offset: 0,
-      terms: extents.indices.compactMap {
-        extents[$0] > 1 ? Affine.Term(loop: $0, step: strides[$0]) : nil
-      })
+      terms: Affine.Terms(
+        extents.indices.lazy.filter { piece.extents[$0] > 1 }.map {
+          Affine.Term(loop: $0, step: strides[$0])
+        }))
     return piece
   }
 
   /// The same elements with every loop running forward through the result, the one with the longest step first, and none of
   /// one turn.
-  package func inResultOrder() -> Piece {
+  package consuming func inResultOrder() -> Piece {
     var piece = self
-    for term in destination.terms where term.step < 0 { piece = piece.reversed(loop: term.loop) }
-    let order = piece.destination.terms.sorted { $0.step > $1.step }.map(\.loop)
-    if order == Array(extents.indices) { return piece }
-    var position = [Int?](repeating: nil, count: extents.count)
-    for (new, old) in order.enumerated() { position[old] = new }
-    piece.extents = order.map { piece.extents[$0] }
+    for term in piece.destination.terms where term.step < 0 { piece = piece.reversed(loop: term.loop) }
+    var order = piece.destination.terms
+    order.sort { $0.step > $1.step }
+    if order.count == piece.extents.count, zip(order, order.dropFirst()).allSatisfy({ $0.loop < $1.loop }) {
+      return piece
+    }
+    piece.extents = order.map { piece.extents[$0.loop] }
     piece.updateAll { affine in
-      affine.terms = affine.terms.compactMap { term in
-        position[term.loop].map { Affine.Term(loop: $0, step: term.step) }
+      // What moves nothing in the result turns once.
+      affine.terms.removeAll { term in !order.contains { $0.loop == term.loop } }
+      affine.terms = affine.terms.mapped { term in
+        Affine.Term(loop: order.firstIndex { $0.loop == term.loop } ?? 0, step: term.step)
       }
       affine.terms.sort { $0.loop < $1.loop }
     }
@@ -138,7 +141,8 @@ extension Piece {
   ///   - interval: the interval that holds an index.
   ///   - body: called with each part, and the interval's own number.
   func cut(
-    _ number: Number, at interval: (Int) -> Interval, _ body: (Int, Piece) throws(GraftError) -> Void
+    _ number: Number, at interval: (Int) -> Interval,
+    _ body: (Int, consuming Piece) throws(GraftError) -> Void
   ) throws(GraftError) {
     let affine = self[number]
     let bounds = affine.bounds(extents)
@@ -170,7 +174,7 @@ extension Piece {
 
   /// Cuts the piece where an index enters another chunk of a regular grid.
   func cut(
-    _ number: Number, every extent: Int, _ body: (Int, Piece) throws(GraftError) -> Void
+    _ number: Number, every extent: Int, _ body: (Int, consuming Piece) throws(GraftError) -> Void
   ) throws(GraftError) {
     let interval = { (index: Int) -> Interval in
       let chunk = index.quotientRoundedDown(by: extent)

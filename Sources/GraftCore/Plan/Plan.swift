@@ -93,7 +93,8 @@ public struct Plan: Hashable, Sendable {
   package struct Operand: Hashable, Sendable {
     /// Where its elements are.
     package enum Source: Hashable, Sendable {
-      case stored(StoredTensor)
+      // In a box, for operands are looked at once for each part that they are in.
+      indirect case stored(StoredTensor)
       case host(HostOperand)
       case product(LowRankProduct)
       case generated(Generator)
@@ -157,14 +158,34 @@ public struct Plan: Hashable, Sendable {
     self.programs = programs
     self.operands = operands
     self.parts = parts
-    let ordered = zip(moves, moves.dropFirst()).allSatisfy { !Self.precedes($1, $0) }
-    if !ordered { self.moves.sort(by: Self.precedes) }
+    // Places are sorted rather than moves, which are several times as large and own memory.
+    var places = moves.indices.map { MovePlace(moves[$0], index: $0) }
+    if zip(places, places.dropFirst()).allSatisfy({ !($1 < $0) }) { return }
+    places.sort()
+    self.moves = places.map { moves[$0.index] }
   }
 
-  private static func precedes(_ a: Move, _ b: Move) -> Bool {
-    (a.chunk.file, a.firstOffset, a.result, a.copy.sourceOffset) < (
-      b.chunk.file, b.firstOffset, b.result, b.copy.sourceOffset
-    )
+  /// Where a move comes in the order of a plan's moves.
+  private struct MovePlace: Comparable {
+    let file: Int
+    let offset: Int
+    let result: Int
+    let sourceOffset: Int
+    /// Where it was before.
+    let index: Int
+
+    init(_ move: Move, index: Int) {
+      file = move.chunk.file
+      offset = move.firstOffset
+      result = move.result
+      sourceOffset = move.copy.sourceOffset
+      self.index = index
+    }
+
+    static func < (a: MovePlace, b: MovePlace) -> Bool {
+      (a.file, a.offset, a.result, a.sourceOffset, a.index)
+        < (b.file, b.offset, b.result, b.sourceOffset, b.index)
+    }
   }
 }
 

@@ -183,9 +183,13 @@ private struct Draft {
   }
 
   init(_ expression: Expression) {
-    piece = Piece(whole: expression.spec.shape)
-    nodes = [expression]
-    formula = .node(0)
+    self.init(Piece(whole: expression.spec.shape), [expression], .node(0))
+  }
+
+  init(_ piece: consuming Piece, _ nodes: [Expression], _ formula: Formula) {
+    self.piece = piece
+    self.nodes = nodes
+    self.formula = formula
   }
 }
 
@@ -194,8 +198,7 @@ extension Planner {
   ///
   /// Each node on the way rewrites the coordinates of its source and nothing else, so that movement, however much of it there
   /// is, comes down to where an element is in the end. As deep as the expression is, which ``Expression/depthLimit`` bounds.
-  private mutating func lower(_ draft: Draft, result: Int) throws(GraftError) {
-    var draft = draft
+  private mutating func lower(_ draft: consuming Draft, result: Int) throws(GraftError) {
     var source = 0
     while source < draft.nodes.count {
       let node = draft.nodes[source]
@@ -219,19 +222,19 @@ extension Planner {
           source...source, with: [[Affine]](repeating: axes, count: operands.count))
       case .reshaped(let operand):
         draft.nodes[source] = operand
+        let (nodes, formula) = (draft.nodes, draft.formula)
         try draft.piece.reshaping(source: source, from: node.spec.shape, to: operand.spec.shape) {
-          (piece) throws(GraftError) in
-          draft.piece = piece
-          try lower(draft, result: result)
+          (piece) throws(GraftError) in try lower(Draft(piece, nodes, formula), result: result)
         }
         return
       case .concatenated(let operands, let axis):
         let extents = operands.map { $0.spec.shape[axis] }
+        let (nodes, formula) = (draft.nodes, draft.formula)
         try draft.piece.cut(source: source, axis: axis, betweenPartsOf: extents) {
           (index, piece) throws(GraftError) in
-          draft.piece = piece
-          draft.nodes[source] = operands[index]
-          try lower(draft, result: result)
+          var part = Draft(piece, nodes, formula)
+          part.nodes[source] = operands[index]
+          try lower(part, result: result)
         }
         return
       }
@@ -240,42 +243,48 @@ extension Planner {
   }
 
   /// Adds a part all of whose nodes are sources.
-  private mutating func add(_ draft: Draft, result: Int) throws(GraftError) {
+  private mutating func add(_ draft: consuming Draft, result: Int) throws(GraftError) {
     guard parts.count < Self.partLimit else {
       throw GraftError(
         .limitExceeded, "the plan has too many parts", expected: "at most \(Self.partLimit)",
         remedy: "reshape along axes that have common factors, or take longer runs of rows")
     }
+    let (nodes, formula) = (draft.nodes, draft.formula)
     var part = Plan.Part(result: result, piece: draft.piece.inResultOrder(), operands: [])
-    // Sources that are the same node at the same place are one operand.
-    var sources: [[Affine]] = []
+    // Sources that are the same node at the same place are one operand, which comes where the first of them was.
     var positions: [Int] = []
-    for (node, axes) in zip(draft.nodes, part.piece.sources) {
+    for (source, node) in nodes.enumerated() {
       let operand = try self.operand(node, leaf: results[result].path)
+      let axes = part.piece.sources[source]
       if let position = part.operands.indices.first(where: {
-        part.operands[$0] == operand && sources[$0] == axes
+        part.operands[$0] == operand && part.piece.sources[$0] == axes
       }) {
         positions.append(position)
       } else {
+        if part.operands.count < source { part.piece.sources[part.operands.count] = axes }
         positions.append(part.operands.count)
         part.operands.append(operand)
-        sources.append(axes)
       }
     }
-    part.piece.sources = sources
-    if case .apply(let operation, _, _) = draft.formula {
+    part.piece.sources.removeLast(nodes.count - part.operands.count)
+    if case .apply(let operation, _, _) = formula {
       part.isSummed = operation == .products
       var program = TileProgram(inputs: part.operands.map { operands[$0].spec.dtype })
-      try program.add(draft.formula, positions, limit: Self.programStepLimit)
+      try program.add(formula, positions, limit: Self.programStepLimit)
       part.program = programs.index(of: program)
     }
-    parts.append(part)
     if !part.isComputed {
       var lowering = Lowering(operand: operands[part.operands[0]], result: result, program: part.program)
+      // It appends to the plan's own lists: lists of one move each would be made and thrown away for every part.
+      swap(&lowering.moves, &moves)
+      swap(&lowering.literals, &literals)
+      defer {
+        swap(&lowering.moves, &moves)
+        swap(&lowering.literals, &literals)
+      }
       try lowering.lower(part.piece)
-      moves += lowering.moves
-      literals += lowering.literals
     }
+    parts.append(part)
   }
 
   private mutating func operand(_ node: Expression, leaf: TreePath) throws(GraftError) -> Int {

@@ -8,7 +8,16 @@ struct LeafTable {
   /// A leaf, an empty node or container, or a fault.
   struct Entry {
     private(set) var path: TreePath
-    var node: Tree<LazyLeaf> { didSet { isLeaf = Self.isLeaf(node) } }
+    fileprivate(set) var node: Tree<LazyLeaf> {
+      didSet {
+        isLeaf = Self.isLeaf(node)
+        isReplaced = true
+      }
+    }
+    /// Whether the node is another one than the table began with.
+    fileprivate private(set) var isReplaced = false
+    /// Which entry of the tree it was that the table was made of.
+    fileprivate var position = 0
     /// Whether a step may concern it: a leaf, or one that is not read and can only go elsewhere.
     ///
     /// Asked of every entry by every step, so it is worked out once.
@@ -54,26 +63,36 @@ struct LeafTable {
   private(set) var entries: [Entry] = []
   /// The containers that are no dictionaries.
   private(set) var containers = ContainerKinds()
-  /// The printed path of each entry, made for the first pattern.
-  private var printed: [[UInt8]] = []
+  /// The printed paths of the entries, made for the first pattern.
+  private var printed: PrintedPaths?
+  /// The tree that the table was made of; nil as soon as an entry stands where it did not stand in it.
+  private var original: Tree<LazyLeaf>?
 
   init(_ tree: Tree<LazyLeaf>) {
-    collect(tree, at: .root)
+    var keys: [Key] = []
+    collect(tree, &keys)
+    original = tree
   }
 
-  private mutating func collect(_ tree: Tree<LazyLeaf>, at path: TreePath) {
-    guard tree.childCount > 0 else {
-      entries.append(Entry(path: path, node: tree))
-      return
-    }
+  /// `keys` are those down to the node.
+  private mutating func collect(_ tree: Tree<LazyLeaf>, _ keys: inout [Key]) {
     switch tree.node {
-    case .list(let elements): containers.kinds[path] = .list(elements.count)
-    case .tuple(let elements): containers.kinds[path] = .tuple(elements.count)
+    case _ where tree.childCount == 0:
+      var entry = Entry(path: TreePath(copying: keys), node: tree)
+      entry.position = entries.count
+      entries.append(entry)
+      return
+    case .list(let elements): containers.kinds[TreePath(copying: keys)] = .list(elements.count)
+    case .tuple(let elements): containers.kinds[TreePath(copying: keys)] = .tuple(elements.count)
     case .namedTuple(let type, let fields):
-      containers.kinds[path] = .namedTuple(type: type, Array(fields.keys))
+      containers.kinds[TreePath(copying: keys)] = .namedTuple(type: type, Array(fields.keys))
     case .dictionary, .leaf, .empty, .fault, .absent: break
     }
-    tree.forEachChild { key, child in collect(child, at: path.appending(key)) }
+    tree.forEachChild { key, child in
+      keys.append(key)
+      defer { keys.removeLast() }
+      collect(child, &keys)
+    }
   }
 }
 
@@ -81,21 +100,25 @@ struct LeafTable {
 
 extension LeafTable {
   /// The printed path of each entry, as UTF-8.
-  mutating func printedPaths() -> [[UInt8]] {
-    if printed.isEmpty { printed = entries.indices.map { entries[$0].path.printedBytes } }
-    return printed
+  mutating func printedPaths() -> PrintedPaths {
+    if let printed { return printed }
+    var made = PrintedPaths()
+    for index in entries.indices { made.append(entries[index].path) }
+    printed = made
+    return made
   }
 
   /// Calls `body` with every leaf whose whole printed path the expression matches.
   mutating func forEachMatch(
     of regex: PathRegex,
-    _ body: (_ index: Int, _ text: [UInt8], borrowing PathRegexMatcher) throws(GraftError) -> Void
+    _ body: (_ index: Int, _ text: Span<UInt8>, borrowing PathRegexMatcher) throws(GraftError) -> Void
   ) throws(GraftError) {
     let printed = printedPaths()
-    try regex.checkLength(of: printed)
+    try regex.checkLength(printed.longest)
     var matcher = PathRegexMatcher(regex)
-    for index in entries.indices where entries[index].isLeaf && matcher.matchesWhole(printed[index]) {
-      try body(index, printed[index], matcher)
+    for index in entries.indices where entries[index].isLeaf {
+      let text = printed.bytes.span.extracting(printed[index])
+      if matcher.matchesWhole(text) { try body(index, text, matcher) }
     }
   }
 
@@ -143,8 +166,8 @@ extension PathRegex {
   /// Matching remembers a bit for each split and position, which must not become very many.
   fileprivate static let visitedBitLimit = 1 << 28
 
-  func checkLength(of texts: [[UInt8]]) throws(GraftError) {
-    let longest = texts.lazy.map(\.count).max() ?? 0
+  /// Checks that a text of so many bytes can be matched.
+  func checkLength(_ longest: Int) throws(GraftError) {
     guard (longest + 1) * splitCount <= Self.visitedBitLimit else {
       throw GraftError(
         .limitExceeded,
@@ -157,23 +180,73 @@ extension PathRegex {
 
 // A hundred thousand paths are printed and parsed by one step, and nearly all are plain.
 
-extension TreePath {
-  /// What ``description`` prints, as UTF-8.
-  fileprivate var printedBytes: [UInt8] {
-    var bytes: [UInt8] = []
-    for key in keys {
-      if !bytes.isEmpty { bytes.append(UInt8(ascii: "/")) }
-      let before = bytes.count
-      bytes.append(contentsOf: key.string.utf8)
-      if before == bytes.count || !bytes[before...].allSatisfy(Self.isPlain)
-        || (bytes[before] == UInt8(ascii: "(") && key.string == Self.rootText)
-      {
-        return Array(description.utf8)
-      }
+/// What paths print as, one after the other in the same memory.
+struct PrintedPaths {
+  /// The UTF-8 of all of them.
+  private(set) var bytes: [UInt8] = []
+  /// The bytes of the longest.
+  private(set) var longest = 0
+  private var ends: [Int] = []
+
+  /// Where in ``bytes`` a path is.
+  subscript(index: Int) -> Range<Int> { (index == 0 ? 0 : ends[index - 1])..<ends[index] }
+
+  mutating func append(_ path: TreePath) {
+    let first = bytes.count
+    if !appendPlainly(path) {
+      bytes.removeSubrange(first...)
+      bytes.append(contentsOf: path.description.utf8)
     }
-    return bytes.isEmpty ? Array(description.utf8) : bytes
+    ends.append(bytes.count)
+    longest = Swift.max(longest, bytes.count - first)
   }
 
+  /// Appends the keys of a path as they are; whether nothing of them had to be escaped.
+  private mutating func appendPlainly(_ path: TreePath) -> Bool {
+    for (position, key) in path.keys.enumerated() {
+      if position > 0 { bytes.append(UInt8(ascii: "/")) }
+      let before = bytes.count
+      bytes.append(contentsOf: key.string.utf8)
+      if before == bytes.count || !bytes[before...].allSatisfy(TreePath.isPlain)
+        || (bytes[before] == UInt8(ascii: "(") && key.string == TreePath.rootText)
+      {
+        return false
+      }
+    }
+    return !path.keys.isEmpty
+  }
+}
+
+extension Span<UInt8> {
+  /// Some of the bytes.
+  func array(_ range: Range<Int>) -> [UInt8] {
+    var result: [UInt8] = []
+    append(range, to: &result)
+    return result
+  }
+
+  /// Appends some of the bytes to an array.
+  func append(_ range: Range<Int>, to result: inout [UInt8]) {
+    let part = extracting(range)
+    result.reserveCapacity(result.count + part.count)
+    for index in part.indices { result.append(part[index]) }
+  }
+
+  /// The number that some of the bytes are in decimal, digits alone; nil for anything else.
+  func number(_ range: Range<Int>) -> Int? {
+    var value = 0
+    for index in range {
+      guard (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(self[index]) else { return nil }
+      let (tens, isTooLarge) = value.multipliedReportingOverflow(by: 10)
+      let (sum, isAbove) = tens.addingReportingOverflow(Int(self[index] - UInt8(ascii: "0")))
+      if isTooLarge || isAbove { return nil }
+      value = sum
+    }
+    return range.isEmpty ? nil : value
+  }
+}
+
+extension TreePath {
   /// The path that prints as these bytes, if nothing in it is escaped; nil where that takes a closer look.
   init?(plainlyPrinted bytes: [UInt8]) {
     // The root prints as a text in parentheses.
@@ -190,7 +263,7 @@ extension TreePath {
     self.init(keys)
   }
 
-  private static func isPlain(_ byte: UInt8) -> Bool {
+  fileprivate static func isPlain(_ byte: UInt8) -> Bool {
     switch byte {
     case UInt8(ascii: "/"), UInt8(ascii: "*"), UInt8(ascii: "?"), UInt8(ascii: "{"), UInt8(ascii: "}"),
       UInt8(ascii: "\\"):
@@ -212,13 +285,16 @@ extension LeafTable {
       guard let path = try newPath(index), path != entries[index].path else { continue }
       if !containers.kinds.isEmpty { moved.append((entries[index].path, path)) }
       entries[index].move(to: path)
+      original = nil
     }
-    printed = []
+    printed = nil
     containers.follow(moved)
   }
 
   /// Takes some entries out and puts others in, each at the place of an old one.
-  mutating func exchange(_ removed: Set<Int>, for added: [(index: Int, Entry)]) {
+  mutating func exchange(_ isRemoved: [Bool], for added: [(index: Int, Entry)]) {
+    if !added.isEmpty { original = nil }
+    printed = nil
     var result: [Entry] = []
     result.reserveCapacity(entries.count + added.count)
     var next = 0
@@ -228,14 +304,14 @@ extension LeafTable {
         result.append(added[next].1)
         next += 1
       }
-      if !removed.contains(index) { result.append(entries[index]) }
+      if !isRemoved[index] { result.append(entries[index]) }
     }
     entries = result
-    printed = []
   }
 
   mutating func addContainers(_ more: ContainerKinds) {
     containers.kinds.merge(more.kinds) { old, _ in old }
+    original = nil
   }
 }
 
@@ -264,6 +340,18 @@ extension LeafTable {
   /// - Throws: ``GraftError`` of code `collision` for two entries at one path, or one below another; `structureMismatch` where a
   ///   list or tuple has lost some of its elements to keys that it has no place for.
   func tree(limits: Limits = Limits()) throws(GraftError) -> Tree<LazyLeaf> {
+    if let original {
+      // Entries may have gone or have other values, but all stand where they stood: the containers around the others stay.
+      var cursor = Cursor()
+      switch remainder(of: original, &cursor) {
+      case .same:
+        var tree = original
+        tree.origin = nil
+        return tree
+      case .changed(let tree): return tree
+      case .nothing: break
+      }
+    }
     if entries.count == 1, entries[0].path == .root { return entries[0].node }
     let root = Branch()
     // Neighbours mostly share all but the last key, so the way to the last entry is kept.
@@ -299,6 +387,25 @@ extension LeafTable {
       }
     }
     return try tree(root, at: .root)
+  }
+
+  /// How far a walk through the original tree has come.
+  private struct Cursor {
+    /// How many entries it has come by in the tree.
+    var position = 0
+    /// How many of them the table still has.
+    var count = 0
+  }
+
+  /// What is left of a node of the original tree.
+  private func remainder(of tree: Tree<LazyLeaf>, _ cursor: inout Cursor) -> Tree<LazyLeaf>.Remainder {
+    if tree.childCount > 0 { return tree.filteringChildren { _, child in remainder(of: child, &cursor) } }
+    defer { cursor.position += 1 }
+    guard cursor.count < entries.count, entries[cursor.count].position == cursor.position else {
+      return .nothing
+    }
+    defer { cursor.count += 1 }
+    return entries[cursor.count].isReplaced ? .changed(entries[cursor.count].node) : .same
   }
 
   private static func check(_ path: TreePath, _ limits: Limits) throws(GraftError) {

@@ -184,11 +184,11 @@ private struct LoRAFolding {
     for rule in rules {
       try rule.replacement.check(against: rule.pattern, allowsIndex: false)
       let texts = paths.map { Array($0.description.utf8) }
-      try rule.pattern.checkLength(of: texts)
+      try rule.pattern.checkLength(texts.lazy.map(\.count).max() ?? 0)
       var matcher = PathRegexMatcher(rule.pattern)
       let step = SurgeryStep(operation: .rename(rules)) { $0 }
       for (index, text) in texts.enumerated() {
-        guard let renamed = matcher.replacing(text, by: rule.replacement) else { continue }
+        guard let renamed = matcher.replacing(text.span, by: rule.replacement) else { continue }
         paths[index] = try step.path(renamed, from: paths[index])
       }
     }

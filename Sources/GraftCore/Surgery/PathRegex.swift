@@ -18,6 +18,8 @@ public struct PathRegex: Sendable {
   let classes: [ScalarClass]
   /// What a match begins with, whatever it captures.
   let firstInstruction: Instruction
+  /// What every text begins with that matches as a whole, and what it ends with: most others are told apart by that alone.
+  let ends: (first: [UInt8], last: [UInt8])
   /// How many of the instructions are splits, which alone have to be remembered to keep the time linear.
   let splitCount: Int
 
@@ -57,8 +59,36 @@ public struct PathRegex: Sendable {
       instructions.first {
         if case .save = $0 { false } else { true }
       } ?? .accept
+    ends = Self.ends(of: instructions)
     classes = compiler.classes
     splitCount = compiler.splitCount
+  }
+}
+
+extension PathRegex {
+  /// The bytes that come first and last whatever way is taken through the instructions.
+  private static func ends(of instructions: [Instruction]) -> (first: [UInt8], last: [UInt8]) {
+    /// The bytes that instructions ask for one after the other, up to the first that does something else.
+    func bytes(_ instructions: some Sequence<Instruction>) -> [UInt8] {
+      var bytes: [UInt8] = []
+      loop: for instruction in instructions {
+        switch instruction {
+        case .byte(let byte): bytes.append(byte)
+        case .save, .start, .end: break
+        case .anyScalar, .scalars, .split, .jump, .wordBoundary, .accept: break loop
+        }
+      }
+      return bytes
+    }
+    // What is jumped to may be come to without what stands before it.
+    let lastTarget = instructions.reduce(0) { last, instruction in
+      switch instruction {
+      case .split(let first, let second, _): Swift.max(last, first, second)
+      case .jump(let target): Swift.max(last, target)
+      default: last
+      }
+    }
+    return (bytes(instructions), bytes(instructions[lastTarget...].dropLast().reversed()).reversed())
   }
 }
 
@@ -84,7 +114,7 @@ extension PathRegex {
   public func wholeMatch(in text: String) -> [String?]? {
     var matcher = PathRegexMatcher(self)
     let bytes = Array(text.utf8)
-    guard matcher.matchesWhole(bytes) else { return nil }
+    guard matcher.matchesWhole(bytes.span) else { return nil }
     return (1..<(captureCount + 1)).map { index in
       matcher.capture(index).map { String(decoding: bytes[$0], as: UTF8.self) }
     }
@@ -148,13 +178,18 @@ package struct PathRegexMatcher {
   }
 
   /// Whether the expression matches the whole text, which is UTF-8.
-  package mutating func matchesWhole(_ text: [UInt8]) -> Bool {
+  package mutating func matchesWhole(_ text: Span<UInt8>) -> Bool {
+    let (first, last) = regex.ends
+    guard text.count >= Swift.max(first.count, last.count),
+      last.indices.allSatisfy({ last[$0] == text[text.count - last.count + $0] }),
+      first.indices.allSatisfy({ first[$0] == text[$0] })
+    else { return false }
     begin(text)
     return run(text, from: 0, isWhole: true)
   }
 
   /// Whether the expression matches somewhere from a position on: the leftmost match.
-  package mutating func search(_ text: [UInt8], from first: Int) -> Bool {
+  package mutating func search(_ text: Span<UInt8>, from first: Int) -> Bool {
     begin(text)
     var position = first
     while position <= text.count {
@@ -173,7 +208,7 @@ package struct PathRegexMatcher {
     return false
   }
 
-  private mutating func begin(_ text: [UInt8]) {
+  private mutating func begin(_ text: Span<UInt8>) {
     let wordCount = (regex.splitCount * (text.count + 1) + 63) / 64
     if visited.count < wordCount {
       visited = [UInt64](repeating: 0, count: wordCount)
@@ -182,7 +217,7 @@ package struct PathRegexMatcher {
     }
   }
 
-  private mutating func run(_ text: [UInt8], from first: Int, isWhole: Bool) -> Bool {
+  private mutating func run(_ text: Span<UInt8>, from first: Int, isWhole: Bool) -> Bool {
     for index in captures.indices { captures[index] = -1 }
     stack.removeAll(keepingCapacity: true)
     stack.append(.resume(0, first))
@@ -245,7 +280,7 @@ package struct PathRegexMatcher {
     byte < 0x80 ? 1 : byte < 0xE0 ? 2 : byte < 0xF0 ? 3 : 4
   }
 
-  private static func scalar(_ text: [UInt8], at position: Int) -> (UInt32, Int) {
+  private static func scalar(_ text: Span<UInt8>, at position: Int) -> (UInt32, Int) {
     let first = text[position]
     if first < 0x80 { return (UInt32(first), 1) }
     let width = Swift.min(width(first), text.count - position)

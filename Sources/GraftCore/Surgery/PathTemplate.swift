@@ -102,12 +102,12 @@ extension PathTemplate {
 
   /// Appends what the template gives for the matcher's last match.
   func append(
-    _ matcher: borrowing PathRegexMatcher, of text: [UInt8], index: Int? = nil, to result: inout [UInt8]
+    _ matcher: borrowing PathRegexMatcher, of text: Span<UInt8>, index: Int? = nil, to result: inout [UInt8]
   ) {
     for piece in pieces {
       switch piece {
       case .text(let bytes): result += bytes
-      case .capture(let capture): if let range = matcher.capture(capture) { result += text[range] }
+      case .capture(let capture): if let range = matcher.capture(capture) { text.append(range, to: &result) }
       case .index: if let index { result += Array(String(index).utf8) }
       }
     }

@@ -28,7 +28,7 @@ extension SurgeryStep {
     let entries = table.entries
     try table.forEachMatch(of: pattern) { (index, text, matcher) throws(GraftError) in
       // What captures another text is no part: `(.*)/(\w+)_proj` may match more than is fused.
-      guard let range = matcher.capture(capture), let part = names.firstIndex(of: Array(text[range])) else {
+      guard let range = matcher.capture(capture), let part = names.firstIndex(of: text.array(range)) else {
         return
       }
       var key: [UInt8] = []
@@ -104,23 +104,21 @@ extension SurgeryStep {
     var groups = Groups()
     let entries = table.entries
     var last = -1
+    // One for all, as a hundred thousand leaves are mostly parts of few.
+    var key: [UInt8] = []
     try table.forEachMatch(of: pattern) { (index, text, matcher) throws(GraftError) in
-      let path = entries[index].path
-      guard let range = matcher.capture(capture),
-        let number = Int(String(decoding: text[range], as: UTF8.self)), number >= 0,
-        text[range].allSatisfy({ (48...57).contains($0) })
-      else {
+      guard let range = matcher.capture(capture), let number = text.number(range) else {
         throw GraftError(
-          .invalidArgument, "the index of a part is no number", leaf: path,
+          .invalidArgument, "the index of a part is no number", leaf: entries[index].path,
           found: matcher.capture(capture).map {
-            "'\(TreePath.printable(String(decoding: text[$0], as: UTF8.self)))'"
+            "'\(TreePath.printable(String(decoding: text.array($0), as: UTF8.self)))'"
           },
           remedy: "capture digits alone, as in layer(\\d+)")
       }
-      var key: [UInt8] = []
+      key.removeAll(keepingCapacity: true)
       target.append(matcher, of: text, to: &key)
       if let other = groups.add(index, part: number, to: key) {
-        throw duplicate("part \(number)", of: key, entries[other].path, path)
+        throw duplicate("part \(number)", of: key, entries[other].path, entries[index].path)
       }
       last = Swift.max(last, number)
     }
@@ -192,9 +190,9 @@ extension SurgeryStep {
   private func value(of fillers: [StackFiller], for key: [UInt8]) throws(GraftError) -> Double? {
     for filler in fillers {
       guard let pattern = filler.pattern else { return filler.value }
-      try pattern.checkLength(of: [key])
+      try pattern.checkLength(key.count)
       var matcher = PathRegexMatcher(pattern)
-      if matcher.matchesWhole(key) { return filler.value }
+      if matcher.matchesWhole(key.span) { return filler.value }
     }
     return nil
   }
@@ -249,18 +247,19 @@ extension SurgeryStep {
     _ table: inout LeafTable, _ joined: [Joined], filler: (TreePath) -> Double? = { _ in nil },
     _ body: ([LazyTensor]) throws(GraftError) -> LazyTensor
   ) {
-    var removed: Set<Int> = []
+    var isRemoved = [Bool](repeating: false, count: table.entries.count)
     var added: [(index: Int, LeafTable.Entry)] = []
     for join in joined {
       let node = making(at: join.target) { () throws(GraftError) in
         var tensors: [LazyTensor?] = []
+        tensors.reserveCapacity(join.parts.count)
         for part in join.parts {
           guard let part else {
             tensors.append(nil)
             continue
           }
-          let entry = table.entries[part]
-          guard let tensor = entry.tensor else {
+          guard let tensor = table.entries[part].tensor else {
+            let entry = table.entries[part]
             throw GraftError(
               .structureMismatch, "a part of \(join.target) is no tensor", leaf: entry.path,
               found: entry.node.leaf.map { "\($0)" })
@@ -275,10 +274,10 @@ extension SurgeryStep {
       }
       record?.groups.append(
         PathGroup(whole: join.target, parts: join.parts.map { $0.map { table.entries[$0].path } }))
-      removed.formUnion(join.parts.lazy.compactMap(\.self))
+      for part in join.parts.lazy.compactMap(\.self) { isRemoved[part] = true }
       added.append((join.first, LeafTable.Entry(path: join.target, node: node, source: .none)))
     }
-    table.exchange(removed, for: added)
+    table.exchange(isRemoved, for: added)
   }
 
   // MARK: split and unstack
@@ -376,12 +375,12 @@ extension SurgeryStep {
     _ body: (LazyTensor, PathGroup) throws(GraftError) -> [LazyTensor]
   ) throws(GraftError) -> Int {
     let positions = table.leafPositions()
-    var removed: Set<Int> = []
+    var isRemoved = [Bool](repeating: false, count: table.entries.count)
     var added: [(index: Int, LeafTable.Entry)] = []
     for group in groups {
       guard let index = positions[group.whole] else { throw table.absence(of: group.whole) }
       let entry = table.entries[index]
-      removed.insert(index)
+      isRemoved[index] = true
       record?.groups.append(group)
       do throws(GraftError) {
         guard let tensor = entry.tensor else { throw noTensor(entry) }
@@ -400,7 +399,7 @@ extension SurgeryStep {
         added.append((index, LeafTable.Entry(path: entry.path, node: .fault(error))))
       }
     }
-    table.exchange(removed, for: added)
+    table.exchange(isRemoved, for: added)
     return groups.count
   }
 }

@@ -5,23 +5,31 @@ extension SurgeryStep {
   func rename(
     _ table: inout LeafTable, _ rules: [RenameRule], simultaneously: Bool
   ) throws(GraftError) -> Int {
-    var texts = table.printedPaths()
-    var isChanged = [Bool](repeating: false, count: texts.count)
+    let printed = table.printedPaths()
+    /// What paths have become that are not as they were.
+    var texts = [[UInt8]?](repeating: nil, count: table.entries.count)
+    var longest = printed.longest
     var unused: [GraftError] = []
     for rule in rules {
       try rule.replacement.check(against: rule.pattern, allowsIndex: false)
-      try rule.pattern.checkLength(of: texts)
+      try rule.pattern.checkLength(longest)
       var matcher = PathRegexMatcher(rule.pattern)
       var isUsed = false
-      for index in texts.indices where !(simultaneously && isChanged[index]) {
-        guard let text = matcher.replacing(texts[index], by: rule.replacement) else { continue }
+      for index in texts.indices where !(simultaneously && texts[index] != nil) {
+        let renamed =
+          if let text = texts[index] {
+            matcher.replacing(text.span, by: rule.replacement)
+          } else {
+            matcher.replacing(printed.bytes.span.extracting(printed[index]), by: rule.replacement)
+          }
+        guard let text = renamed else { continue }
         guard text.count <= Self.pathByteLimit else {
           throw GraftError(
             .limitExceeded, "the new path would be too long", leaf: table.entries[index].path,
             expected: "at most \(Self.pathByteLimit) bytes")
         }
+        longest = Swift.max(longest, text.count)
         texts[index] = text
-        isChanged[index] = true
         isUsed = true
       }
       if !isUsed, !operation.isOptional {
@@ -35,10 +43,13 @@ extension SurgeryStep {
     }
     try Self.throwAll(unused)
     let entries = table.entries
+    var count = 0
     try table.rename { (index) throws(GraftError) in
-      isChanged[index] ? try path(texts[index], from: entries[index].path) : nil
+      guard let text = texts[index] else { return nil }
+      count += 1
+      return try path(text, from: entries[index].path)
     }
-    return isChanged.lazy.filter { $0 }.count
+    return count
   }
 
   /// The longest path that a rule may make; replacing every occurrence may multiply a text's length with each rule.
@@ -142,7 +153,9 @@ extension SurgeryStep {
 
   func drop(_ table: inout LeafTable, _ pattern: LeafPattern) throws(GraftError) -> Int {
     let indices = try table.indices(pattern)
-    table.exchange(Set(indices), for: [])
+    var isRemoved = [Bool](repeating: false, count: table.entries.count)
+    for index in indices { isRemoved[index] = true }
+    table.exchange(isRemoved, for: [])
     return indices.count
   }
 
@@ -150,14 +163,14 @@ extension SurgeryStep {
     let kept = Set(try table.indices(pattern))
     if kept.isEmpty { return 0 }
     // Empty nodes stay where the pattern names them; faults stay anyway, to be reported.
-    let removed = table.entries.indices.filter { index in
+    let isRemoved = table.entries.indices.map { index in
       let entry = table.entries[index]
       if entry.isLeaf { return !kept.contains(index) }
       if entry.node.kind == .fault { return false }
       guard case .glob(let glob) = pattern else { return true }
       return !glob.selects(entry.path)
     }
-    table.exchange(Set(removed), for: [])
+    table.exchange(isRemoved, for: [])
     return kept.count
   }
 }
@@ -189,24 +202,24 @@ extension Key {
 
 extension PathRegexMatcher {
   /// The text with every occurrence replaced, as Python's `re.sub` does it; nil where there is none.
-  mutating func replacing(_ text: [UInt8], by template: PathTemplate) -> [UInt8]? {
+  mutating func replacing(_ text: Span<UInt8>, by template: PathTemplate) -> [UInt8]? {
     var result: [UInt8] = []
     var position = 0
     var isFound = false
     while position <= text.count, search(text, from: position), let match = capture(0) {
       isFound = true
-      result += text[position..<match.lowerBound]
+      text.append(position..<match.lowerBound, to: &result)
       template.append(self, of: text, to: &result)
       position = match.upperBound
       if match.isEmpty {
         // An empty match takes the next scalar along, so that the search goes on.
         let end = position < text.count ? position + Self.width(text[position]) : position + 1
-        if position < text.count { result += text[position..<end] }
+        if position < text.count { text.append(position..<end, to: &result) }
         position = end
       }
     }
     guard isFound else { return nil }
-    if position < text.count { result += text[position...] }
+    if position < text.count { text.append(position..<text.count, to: &result) }
     return result
   }
 }

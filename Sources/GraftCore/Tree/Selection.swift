@@ -65,9 +65,13 @@ extension Tree {
   public func selecting(_ selection: Selection) throws(GraftError) -> Tree {
     if selection.rules.isEmpty { return self }
     var walk = SelectionWalk(selection)
-    let result = walk.filter(self, walk.start)
+    let rest = walk.filter(self, walk.start)
     try walk.check(against: self)
-    return result ?? [:]
+    return switch rest {
+    case .same: self
+    case .changed(let tree): tree
+    case .nothing: [:]
+    }
   }
 }
 
@@ -89,8 +93,8 @@ private struct SelectionWalk {
 
   var start: [Progress] { selection.rules.map { .going($0.pattern.start) } }
 
-  /// What is wanted of a node; nil when nothing is.
-  mutating func filter<Leaf>(_ tree: Tree<Leaf>, _ progress: [Progress]) -> Tree<Leaf>? {
+  /// What is wanted of a node.
+  mutating func filter<Leaf>(_ tree: Tree<Leaf>, _ progress: [Progress]) -> Tree<Leaf>.Remainder {
     var progress = progress
     var isDecided = true
     for index in progress.indices {
@@ -104,7 +108,7 @@ private struct SelectionWalk {
     }
     // Where no rule has anything more to say, the subtree is taken or left as a whole.
     if isDecided || tree.childCount == 0 {
-      return isWanted(progress) ? tree : tree.faultsOnly
+      return isWanted(progress) ? .same : tree.faultsOnly
     }
     return tree.filteringChildren { key, child in
       filter(

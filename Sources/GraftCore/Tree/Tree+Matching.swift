@@ -125,7 +125,9 @@ extension Tree {
   /// See ``removeLeaves(where:)`` for what becomes of the containers.
   @discardableResult
   public mutating func removeLeaves(matching pattern: PathPattern) -> Int {
+    let before = leafCount
     removeNodes { pattern.removing(from: $0, pattern.start) }
+    return before - leafCount
   }
 
   /// Removes the leaves whose whole printed path matches, and says how many they were; a fault where there is no node.
@@ -145,68 +147,117 @@ extension Tree {
   @_specialize(where Leaf == LazyLeaf)
   @discardableResult
   public mutating func removeLeaves(where isRemoved: (TreePath, Leaf) -> Bool) -> Int {
-    removeNodes { $0.removingLeaves(at: .root, where: isRemoved) }
+    var count = 0
+    removeNodes { tree in
+      var keys: [Key] = []
+      return tree.removingLeaves(at: &keys) { path, leaf in
+        let isRemoved = isRemoved(path, leaf)
+        if isRemoved { count += 1 }
+        return isRemoved
+      }
+    }
+    return count
   }
 
-  private mutating func removeNodes(_ remaining: (Tree) -> Tree?) -> Int {
+  private mutating func removeNodes(_ remaining: (Tree) -> Remainder) {
     requirePresence()
-    if kind == .fault { return 0 }
-    let before = leafCount
-    let origin = origin
-    self = remaining(self) ?? [:]
-    self.origin = origin
-    return before - leafCount
-  }
-
-  private func removingLeaves(at path: TreePath, where isRemoved: (TreePath, Leaf) -> Bool) -> Tree? {
-    if case .leaf(let leaf) = node { return isRemoved(path, leaf) ? nil : self }
-    return filteringChildren { key, child in child.removingLeaves(at: path.appending(key), where: isRemoved) }
-  }
-
-  /// The faults of the tree in their containers, which stay to be reported whatever else is removed; nil without any.
-  var faultsOnly: Tree? {
-    if kind == .fault { return self }
-    return childCount == 0 ? nil : filteringChildren { _, child in child.faultsOnly }
-  }
-
-  /// The node with what `body` leaves of its children; nil when it had children and none is left.
-  func filteringChildren(_ body: (Key, Tree) -> Tree?) -> Tree? {
-    var isLeft = false
-    func left(_ key: Key, _ child: Tree) -> Tree? {
-      let rest = body(key, child)
-      if rest != nil { isLeft = true }
-      return rest
+    if kind == .fault { return }
+    switch remaining(self) {
+    case .same: break
+    case .changed(let tree): node = tree.node
+    case .nothing: node = .dictionary([:])
     }
-    func positional(_ elements: [Tree]) -> [Tree] {
-      elements.enumerated().map { left(Key(index: $0.offset), $0.element) ?? .empty }
+  }
+
+  /// `keys` are those down to this node.
+  private func removingLeaves(at keys: inout [Key], where isRemoved: (TreePath, Leaf) -> Bool) -> Remainder {
+    if case .leaf(let leaf) = node { return isRemoved(TreePath(copying: keys), leaf) ? .nothing : .same }
+    return filteringChildren { key, child in
+      keys.append(key)
+      defer { keys.removeLast() }
+      return child.removingLeaves(at: &keys, where: isRemoved)
     }
-    if childCount == 0 { return self }
-    let result: Node
+  }
+
+  /// The faults of the tree in their containers, which stay to be reported whatever else is removed.
+  var faultsOnly: Remainder {
+    if kind == .fault { return .same }
+    return childCount == 0 ? .nothing : filteringChildren { _, child in child.faultsOnly }
+  }
+
+  /// What a step leaves of a node.
+  enum Remainder {
+    /// All of it, so that nothing has to be copied.
+    case same
+    /// Another node.
+    case changed(Tree)
+    case nothing
+  }
+
+  /// The node with what `body` leaves of its children, asked one after the other; nothing when it had children and none is left.
+  ///
+  /// Of a dictionary the key goes with the child; in lists, tuples and named tuples an empty node stays.
+  func filteringChildren(_ body: (Key, Tree) -> Remainder) -> Remainder {
     switch node {
     case .dictionary(let children):
-      var rest: OrderedDictionary<Key, Tree> = [:]
-      for (key, child) in children {
-        if let child = left(key, child) { rest[key] = child }
+      // Copied when the first child changes, and with new keys when the first one goes.
+      var (rest, isSame, isFewer) = (children, true, false)
+      for index in children.values.indices {
+        let key = children.keys[index]
+        switch body(key, children.values[index]) {
+        case .same: if isFewer { rest[key] = children.values[index] }
+        case .changed(let child):
+          isSame = false
+          if isFewer { rest[key] = child } else { rest.values[index] = child }
+        case .nothing:
+          if isFewer { continue }
+          (isSame, isFewer) = (false, true)
+          var before: OrderedDictionary<Key, Tree> = [:]
+          for earlier in 0..<index { before[rest.keys[earlier]] = rest.values[earlier] }
+          rest = before
+        }
       }
-      result = .dictionary(rest)
+      if isSame { return .same }
+      return rest.isEmpty ? .nothing : .changed(Tree(.dictionary(rest)))
     case .namedTuple(let type, var fields):
-      for index in fields.elements.indices {
-        fields.values[index] = left(fields.keys[index], fields.values[index]) ?? .empty
-      }
-      result = .namedTuple(type: type, fields)
-    case .list(let elements): result = .list(positional(elements))
-    case .tuple(let elements): result = .tuple(positional(elements))
-    case .leaf, .empty, .fault, .absent: return self
+      guard let rest = Self.filtering(Array(fields.values), { fields.keys[$0] }, body) else { return .same }
+      for (index, child) in rest.enumerated() { fields.values[index] = child }
+      return rest.isEmpty ? .nothing : .changed(Tree(.namedTuple(type: type, fields)))
+    case .list(let elements):
+      guard let rest = Self.filtering(elements, { Key(index: $0) }, body) else { return .same }
+      return rest.isEmpty ? .nothing : .changed(Tree(.list(rest)))
+    case .tuple(let elements):
+      guard let rest = Self.filtering(elements, { Key(index: $0) }, body) else { return .same }
+      return rest.isEmpty ? .nothing : .changed(Tree(.tuple(rest)))
+    case .leaf, .empty, .fault, .absent: return .same
     }
-    return isLeft ? Tree(result) : nil
+  }
+
+  /// What is left of elements in their places; none when nothing is, nil when all are the same.
+  private static func filtering(
+    _ elements: [Tree], _ key: (Int) -> Key, _ body: (Key, Tree) -> Remainder
+  ) -> [Tree]? {
+    var (rest, isSame, isLeft) = (elements, true, false)
+    for index in elements.indices {
+      switch body(key(index), elements[index]) {
+      case .same: isLeft = true
+      case .changed(let child):
+        (isSame, isLeft) = (false, true)
+        rest[index] = child
+      case .nothing:
+        isSame = false
+        rest[index] = .empty
+      }
+    }
+    return isSame ? nil : isLeft ? rest : []
   }
 }
 
 extension PathPattern {
-  /// What is left of a node without what the pattern selects; nil when nothing is.
-  fileprivate func removing<Leaf>(from tree: Tree<Leaf>, _ progress: Progress) -> Tree<Leaf>? {
+  /// What is left of a node without what the pattern selects.
+  fileprivate func removing<Leaf>(from tree: Tree<Leaf>, _ progress: Progress) -> Tree<Leaf>.Remainder {
     if progress.isMatch { return tree.faultsOnly }
-    guard progress.isAlive else { return tree }
+    guard progress.isAlive else { return .same }
     return tree.filteringChildren { key, child in removing(from: child, advance(progress, over: key)) }
   }
 }

@@ -199,7 +199,8 @@ extension Tree {
   /// Whether there is a child with this key.
   public func hasChild(_ key: Key) -> Bool { child(key) != nil }
 
-  private func child(_ key: Key) -> Tree? {
+  /// The child with this key, which does not know where it was looked up; nil when there is none.
+  func child(_ key: Key) -> Tree? {
     switch node {
     case .dictionary(let children), .namedTuple(_, let children): return children[key]
     case .list(let children), .tuple(let children):
@@ -410,8 +411,20 @@ extension Tree {
   func visit<Failure: Error>(
     at path: TreePath, _ body: (TreePath, Leaf) throws(Failure) -> Void
   ) throws(Failure) {
-    if case .leaf(let leaf) = node { return try body(path, leaf) }
-    try forEachChild { (key, child) throws(Failure) in try child.visit(at: path.appending(key), body) }
+    var keys = path.keys
+    try visit(&keys, body)
+  }
+
+  /// `keys` are those down to this node; a path is made for a leaf alone.
+  private func visit<Failure: Error>(
+    _ keys: inout [Key], _ body: (TreePath, Leaf) throws(Failure) -> Void
+  ) throws(Failure) {
+    if case .leaf(let leaf) = node { return try body(TreePath(copying: keys), leaf) }
+    try forEachChild { (key, child) throws(Failure) in
+      keys.append(key)
+      defer { keys.removeLast() }
+      try child.visit(&keys, body)
+    }
   }
 
   /// Every leaf with its path, depth first, children in order.
@@ -425,7 +438,8 @@ extension Tree {
   public func mapLeaves<T: Sendable, Failure: Error>(
     _ body: (TreePath, Leaf) throws(Failure) -> Tree<T>
   ) throws(Failure) -> Tree<T> {
-    try map(at: .root, body)
+    var keys: [Key] = []
+    return try map(&keys, body)
   }
 
   /// The tree with each leaf replaced by what `body` makes of it, which needs no path; faults stay.
@@ -445,16 +459,17 @@ extension Tree {
     }
   }
 
+  /// `keys` are those down to this node; a path is made for a leaf alone.
   private func map<T: Sendable, Failure: Error>(
-    at path: TreePath, _ body: (TreePath, Leaf) throws(Failure) -> Tree<T>
+    _ keys: inout [Key], _ body: (TreePath, Leaf) throws(Failure) -> Tree<T>
   ) throws(Failure) -> Tree<T> {
     switch node {
-    case .leaf(let leaf): return try body(path, leaf)
-    case .dictionary(let children): return Tree<T>(.dictionary(try Self.map(children, at: path, body)))
+    case .leaf(let leaf): return try body(TreePath(copying: keys), leaf)
+    case .dictionary(let children): return Tree<T>(.dictionary(try Self.map(children, &keys, body)))
     case .namedTuple(let type, let children):
-      return Tree<T>(.namedTuple(type: type, try Self.map(children, at: path, body)))
-    case .list(let children): return Tree<T>(.list(try Self.map(children, at: path, body)))
-    case .tuple(let children): return Tree<T>(.tuple(try Self.map(children, at: path, body)))
+      return Tree<T>(.namedTuple(type: type, try Self.map(children, &keys, body)))
+    case .list(let children): return Tree<T>(.list(try Self.map(children, &keys, body)))
+    case .tuple(let children): return Tree<T>(.tuple(try Self.map(children, &keys, body)))
     case .empty: return .empty
     case .fault(let error): return .fault(error)
     case .absent(let path): return .fault(Tree<T>.absence(of: path))
@@ -462,17 +477,21 @@ extension Tree {
   }
 
   private static func map<T: Sendable, Failure: Error>(
-    _ children: OrderedDictionary<Key, Tree>, at path: TreePath,
+    _ children: OrderedDictionary<Key, Tree>, _ keys: inout [Key],
     _ body: (TreePath, Leaf) throws(Failure) -> Tree<T>
   ) throws(Failure) -> OrderedDictionary<Key, Tree<T>> {
     // The keys are taken over with their hashes; mapping the values in order is what OrderedDictionary offers for that.
     var failure: Failure?
     var index = 0
     let result = children.mapValues { child -> Tree<T> in
-      defer { index += 1 }
+      keys.append(children.keys[index])
+      defer {
+        keys.removeLast()
+        index += 1
+      }
       if failure != nil { return .empty }
       do throws(Failure) {
-        return try child.map(at: path.appending(children.keys[index]), body)
+        return try child.map(&keys, body)
       } catch {
         failure = error
         return .empty
@@ -483,12 +502,14 @@ extension Tree {
   }
 
   private static func map<T: Sendable, Failure: Error>(
-    _ children: [Tree], at path: TreePath, _ body: (TreePath, Leaf) throws(Failure) -> Tree<T>
+    _ children: [Tree], _ keys: inout [Key], _ body: (TreePath, Leaf) throws(Failure) -> Tree<T>
   ) throws(Failure) -> [Tree<T>] {
     var result: [Tree<T>] = []
     result.reserveCapacity(children.count)
     for (index, child) in children.enumerated() {
-      result.append(try child.map(at: path.appending(Key(index: index)), body))
+      keys.append(Key(index: index))
+      defer { keys.removeLast() }
+      result.append(try child.map(&keys, body))
     }
     return result
   }

@@ -11,6 +11,10 @@ public struct TreePath: Hashable, Sendable {
   /// The path with these keys; no keys is the root.
   public init(_ keys: [Key] = []) { self.keys = keys }
 
+  /// The path of keys that go on to change, as those down to where a walk is do: in memory of its own, as it would else be
+  /// copied with room to grow.
+  init(copying keys: [Key]) { self.keys = keys.map { $0 } }
+
   /// The root's path.
   public static let root = TreePath()
 
@@ -39,8 +43,14 @@ extension TreePath: CustomStringConvertible, ExpressibleByStringLiteral {
   /// The keys joined by `/`, escaped so that no two paths print alike; `(root)` for the root.
   public var description: String {
     if keys.isEmpty { return Self.rootText }
-    return keys.map { $0.string.isEmpty ? "\\e" : Self.escaped($0.string, syntax: true) }.joined(
-      separator: "/")
+    // One text that grows: a hundred thousand paths are printed for one regular expression of Swift's.
+    var text = ""
+    text.reserveCapacity(keys.reduce(keys.count) { $0 + $1.string.utf8.count })
+    for (position, key) in keys.enumerated() {
+      if position > 0 { text += "/" }
+      text += key.string.isEmpty ? "\\e" : Self.escaped(key.string, syntax: true)
+    }
+    return text
   }
 
   /// A path from its printed form; traps when it cannot be parsed, so use ``init(parsing:)`` for text from outside.
