@@ -16,6 +16,7 @@ package enum BenchmarkKind: String, CaseIterable, Hashable, Sendable {
   case save
   case surgeryMemory = "surgery-memory"
   case link
+  case tune
 
   /// The question, in a line.
   package var summary: String {
@@ -33,6 +34,7 @@ package enum BenchmarkKind: String, CaseIterable, Hashable, Sendable {
     case .save: "How close do saves come to bare zstd and to the disk?"
     case .surgeryMemory: "Does every surgery stay within its budget, on a leaf that is far larger?"
     case .link: "How long does a merge or a stack take that moves no bytes, whatever its size?"
+    case .tune: "Which settings are fastest on this storage, and how far from what it can do?"
     case .memory: "How much memory does a load or a conversion take beyond its result?"
     }
   }
@@ -57,10 +59,13 @@ package enum BenchmarkKind: String, CaseIterable, Hashable, Sendable {
       case .save: try await SaveBenchmark(options).run()
       case .surgeryMemory: try await SurgeryMemoryBenchmark(options).run()
       case .link: try await LinkBenchmark(options).run()
+      case .tune: try await TuneBenchmark(options).run()
       case .memory: try await MemoryBenchmark(options).run()
       }
     report.name = rawValue
     if options.size == .tiny { report.conditions.append("tiny input: no figure here means anything") }
+    // A sweep has rounds of its own, and says how busy the machine was itself, over all that its journal has.
+    if self == .tune { return report }
     report.conditions += [
       "\(options.rounds) interleaved rounds; medians (smallest-largest)", business.description,
     ]
