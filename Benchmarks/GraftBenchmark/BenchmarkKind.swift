@@ -17,6 +17,7 @@ package enum BenchmarkKind: String, CaseIterable, Hashable, Sendable {
   case surgeryMemory = "surgery-memory"
   case link
   case tune
+  case scaling
 
   /// The question, in a line.
   package var summary: String {
@@ -35,6 +36,7 @@ package enum BenchmarkKind: String, CaseIterable, Hashable, Sendable {
     case .surgeryMemory: "Does every surgery stay within its budget, on a leaf that is far larger?"
     case .link: "How long does a merge or a stack take that moves no bytes, whatever its size?"
     case .tune: "Which settings are fastest on this storage, and how far from what it can do?"
+    case .scaling: "How does each cost grow with leaves, bytes, chunks, threads and budget?"
     case .memory: "How much memory does a load or a conversion take beyond its result?"
     }
   }
@@ -60,6 +62,7 @@ package enum BenchmarkKind: String, CaseIterable, Hashable, Sendable {
       case .surgeryMemory: try await SurgeryMemoryBenchmark(options).run()
       case .link: try await LinkBenchmark(options).run()
       case .tune: try await TuneBenchmark(options).run()
+      case .scaling: try await ScalingBenchmark(options).run()
       case .memory: try await MemoryBenchmark(options).run()
       }
     report.name = rawValue

@@ -114,7 +114,7 @@ package enum CommandLine: Hashable, Sendable {
       (options.output != nil, "--output"),
     ]
     for (isGiven, name) in sweeping
-    where isGiven && kind != .tune {
+    where isGiven && kind != .tune && !(kind == .scaling && name == "--output") {
       throw GraftError(
         .invalidArgument, "\(name) is not for the benchmark \(kind.rawValue)", remedy: Self.remedy)
     }
@@ -149,7 +149,7 @@ package enum CommandLine: Hashable, Sendable {
       --quick          a minute, and coarser
       --mebibytes N    how much data is made, or loaded of a checkpoint (1024; 256 with --quick)
       --output DIR     where tuning.json, tuning.svg and journal.jsonl go (graft-tune in the folder; in the working directory
-                       for a checkpoint)
+                       for a checkpoint); scaling puts scaling.svg there (its own --folder)
       --fresh          measure anew what the journal has
       --force          recommend something even if the machine was busy
 

@@ -113,8 +113,30 @@ import Testing
     for arguments in [
       ["load", "--quick"], ["load", "--output", "o"], ["load", "there"], ["tune", "a", "b"],
       ["tune", "--what"],
+      ["scaling", "--force"],
     ] {
       #expect { try CommandLine(arguments) } throws: { ($0 as? GraftError)?.code == .invalidArgument }
     }
+    guard case .run(.scaling, _) = try CommandLine(["scaling", "--output", "o"]) else {
+      Issue.record("scaling has an output")
+      return
+    }
+  }
+
+  static let powers: [(x: [Double], y: [Double], exponent: Double)] = [
+    ([1, 10, 100], [2, 20, 200], 1), ([1, 10], [5, 5], 0), ([1, 2, 4], [8, 4, 2], -1),
+    ([1, 2, 3], [1, 4, 9], 2),
+  ]
+
+  @Test(arguments: powers)
+  func `the exponent of a power is found`(_ power: (x: [Double], y: [Double], exponent: Double)) throws {
+    let found = try #require(ScalingFit.exponent(zip(power.x, power.y).map { (x: $0, y: $1) }))
+    #expect(abs(found - power.exponent) < 1e-9)
+  }
+
+  @Test func `one size, or figures without a logarithm, have no exponent`() {
+    #expect(ScalingFit.exponent([(1, 2)]) == nil)
+    #expect(ScalingFit.exponent([(1, 2), (1, 3)]) == nil)
+    #expect(ScalingFit.exponent([(1, 2), (0, 3), (4, 0)]) == nil)
   }
 }
