@@ -140,6 +140,20 @@ import Testing
     #expect(blocks.last?.identifier == "recommended beside default; cold; threads=16; queue_depth=16")
   }
 
+  @Test func `what other loads show is not swept again`() async throws {
+    var blocks: [TuneBlock] = []
+    let outcome = try await TuneSweep(machine: machine, isQuick: false).run { block in
+      blocks.append(block)
+      return figures(block) { tuning, workload in
+        workload == .scattered && tuning.coalescingGapByteCount == 64 << 10 ? 0.8 : 1
+      }
+    }
+    #expect(outcome.tuning.coalescingGapByteCount == 64 << 10)
+    #expect(TuningField.differences(outcome.tuning, Tuning()) == [.coalescingGapByteCount])
+    #expect(blocks.filter { $0.axis == .access }.count == 2)
+    #expect(outcome.confirmation.map(\.block.workload) == [.warm, .cold, .scattered, .sparse])
+  }
+
   @Test func `a gain that another load pays for is not taken`() async throws {
     let outcome = try await TuneSweep(machine: machine, isQuick: false).run { block in
       figures(block) { tuning, workload in

@@ -83,13 +83,11 @@ package struct TuneSweep: Sendable {
     _ measure: (TuneBlock) async throws(GraftError) -> TuneFigures
   ) async throws(GraftError) -> Outcome {
     var outcome = Outcome()
-    // What the other settings were when an axis was gone through; with the same ones it would come out the same.
+    // What the other settings were when an axis was gone through: with the same ones it would come out the same.
     var settled: [TuneAxis: Tuning] = [:]
     for _ in 0..<Self.passLimit {
       for axis in axes {
-        var others = outcome.tuning
-        _ = axis.field.set(axis.field.value(in: Tuning()), in: &others)
-        if axis.field == .threads { others.threadCount = nil }
+        let others = relevant(outcome.tuning, to: axis)
         guard settled[axis] != others else { continue }
         settled[axis] = others
         guard let finding = try await self.finding(axis, outcome.tuning, measure) else { continue }
@@ -100,6 +98,17 @@ package struct TuneSweep: Sendable {
     }
     try await confirm(&outcome, measure)
     return outcome
+  }
+
+  /// What was chosen for other settings, as far as it can matter to this one: those that are seen in the same loads.
+  private func relevant(_ tuning: Tuning, to axis: TuneAxis) -> Tuning {
+    let workloads = Set(axis.workloads(tuning, machine))
+    var relevant = Tuning()
+    for other in axes where other != axis && !workloads.isDisjoint(with: other.workloads(tuning, machine)) {
+      // Threads that nobody chose are what the default has.
+      _ = other.field.set(other.field.value(in: tuning), in: &relevant)
+    }
+    return relevant
   }
 
   private func finding(

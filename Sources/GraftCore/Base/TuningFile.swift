@@ -4,7 +4,7 @@
 
 /// Settings of loads as a file keeps them: those that differ from the defaults, and where they were measured.
 ///
-/// `graft-benchmark tune` writes one. ``Tuning/init(contentsOf:)`` is the short way where nobody asks where it was measured.
+/// `graft-benchmark tune` writes one. `Tuning(contentsOf:)` is the short way where nobody asks where it was measured.
 public struct TuningFile: Hashable, Sendable {
   /// The settings; what the file does not mention is as by default.
   public var tuning: Tuning
