@@ -33,7 +33,7 @@ struct ScalingBenchmark {
       try await leaves(), try await bytes(), try await chunks(), try await threads(), try await budget(),
     ] {
       var table = BenchmarkReport.Table(
-        growth.title, [growth.x] + growth.costs.map { "\($0.name), \(growth.unit)" })
+        growth.title, [growth.x] + growth.costs.map { $0.name.contains(",") ? $0.name : "\($0.name), ms" })
       for (index, size) in growth.sizes.enumerated() {
         table.rows.append([.text(Figure.short(size))] + growth.costs.map { .spread($0.values[index]) })
       }
@@ -132,7 +132,8 @@ struct ScalingBenchmark {
       costs: [
         ("load", sizes.indices.map { results[2 * $0].milliseconds }),
         ("plain read", sizes.indices.map { results[2 * $0 + 1].milliseconds }),
-      ], promises: ["load": 1.1])
+        // A small file lies in the processor's caches, so that the plain read grows by more than 1 too.
+      ], promises: ["load": 1.2])
   }
 
   /// Matrices of 4 MiB each.
@@ -269,7 +270,7 @@ struct ScalingBenchmark {
     return Growth(
       title: "Every other column of \(Figure.bytes(checkpoint.logicalByteCount)), warm", x: "MiB of budget",
       unit: "ms and MiB", sizes: budgets.map(Double.init),
-      costs: [("load", results.map(\.milliseconds)), ("staging memory", staging)])
+      costs: [("load", results.map(\.milliseconds)), ("staging memory, MiB", staging)])
   }
 }
 
