@@ -90,6 +90,22 @@ import Testing
     #expect(!report.tables.isEmpty)
   }
 
+  @Test func `a second run in the same folder is an error, and disturbs nothing`() async throws {
+    let folder = try TemporaryBenchmarkFolder()
+    let output = folder.path + "/graft-tune"
+    try FileManager.default.createDirectory(atPath: output, withIntermediateDirectories: true)
+    let descriptor = open(output, O_RDONLY)
+    defer { close(descriptor) }
+    try #require(flock(descriptor, LOCK_EX) == 0)
+    let options = try options(folder.path)
+    await #expect {
+      try await BenchmarkKind.tune.run(options)
+    } throws: { ($0 as? GraftError)?.message.contains("another run") == true }
+    #expect(!FileManager.default.fileExists(atPath: output + "/journal.jsonl"))
+    try #require(flock(descriptor, LOCK_UN) == 0)
+    #expect(try await !BenchmarkKind.tune.run(options).tables.isEmpty)
+  }
+
   @Test func `a path that leads nowhere is an error, and nothing is made`() async throws {
     let folder = try TemporaryBenchmarkFolder()
     let options = try options(folder.path + "/none")

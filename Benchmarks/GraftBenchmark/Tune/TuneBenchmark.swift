@@ -16,6 +16,8 @@ struct TuneBenchmark {
 
   func run() async throws(GraftError) -> BenchmarkReport {
     let (data, output) = try await prepare()
+    let lock = try RunLock(output)
+    defer { lock.release() }
     let machine = TuningFile.Origin.here(data.checkpoint.path)
     let mode = options.size == .tiny ? "tiny" : options.isQuick ? "quick" : "full"
     var journal = try TuneJournal(
@@ -83,6 +85,27 @@ struct TuneBenchmark {
       throw error
     }
   }
+}
+
+/// Owns a folder's lock, so that two runs at once do not disturb each other and write one journal; the kernel releases it with the process.
+private final class RunLock: Sendable {
+  private let descriptor: CInt
+
+  init(_ folder: String) throws(GraftError) {
+    let descriptor = unsafe open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    guard descriptor >= 0 else { throw GraftError(.open, SystemCallFailure("open", errno), file: folder) }
+    guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK else {
+      close(descriptor)
+      throw GraftError(
+        .ioFailed, "another run is at work in this folder", file: folder,
+        remedy: "wait for it: two at once would disturb each other's figures")
+    }
+    self.descriptor = descriptor
+  }
+
+  func release() { _ = flock(descriptor, LOCK_UN) }
+
+  deinit { close(descriptor) }
 }
 
 /// Lines to people on standard error, while something goes on.
