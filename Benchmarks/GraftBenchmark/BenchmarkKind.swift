@@ -17,6 +17,8 @@ package enum BenchmarkKind: String, CaseIterable, Hashable, Sendable {
   case surgeryMemory = "surgery-memory"
   case link
   case verify
+  case tune
+  case scaling
 
   /// The question, in a line.
   package var summary: String {
@@ -35,6 +37,8 @@ package enum BenchmarkKind: String, CaseIterable, Hashable, Sendable {
     case .surgeryMemory: "Does every surgery stay within its budget, on a leaf that is far larger?"
     case .link: "How long does a merge or a stack take that moves no bytes, whatever its size?"
     case .verify: "What does verifying checksums add to a load?"
+    case .tune: "Which settings are fastest on this storage, and how far from what it can do?"
+    case .scaling: "How does each cost grow with leaves, bytes, chunks, threads and budget?"
     case .memory: "How much memory does a load or a conversion take beyond its result?"
     }
   }
@@ -60,10 +64,14 @@ package enum BenchmarkKind: String, CaseIterable, Hashable, Sendable {
       case .surgeryMemory: try await SurgeryMemoryBenchmark(options).run()
       case .verify: try await VerifyBenchmark(options).run()
       case .link: try await LinkBenchmark(options).run()
+      case .tune: try await TuneBenchmark(options).run()
+      case .scaling: try await ScalingBenchmark(options).run()
       case .memory: try await MemoryBenchmark(options).run()
       }
     report.name = rawValue
     if options.size == .tiny { report.conditions.append("tiny input: no figure here means anything") }
+    // A sweep has rounds of its own, and says how busy the machine was itself, over all that its journal has.
+    if self == .tune { return report }
     report.conditions += [
       "\(options.rounds) interleaved rounds; medians (smallest-largest)", business.description,
     ]

@@ -28,6 +28,16 @@ package struct BenchmarkOptions: Hashable, Sendable {
   package var cold = false
   /// Whether the answer is one JSON object.
   package var json = false
+  /// The checkpoint or folder whose storage is tuned for; nil for the folder of files that are made.
+  package var path: String?
+  /// Where a sweep's journal, charts and recommendation go; nil for what it chooses.
+  package var output: String?
+  /// Whether a sweep takes a minute rather than five.
+  package var isQuick = false
+  /// Whether a sweep measures anew what its journal has.
+  package var isFresh = false
+  /// Whether a sweep recommends what the figures of a noisy machine say.
+  package var isForced = false
 
   /// The default options.
   package init() {}
@@ -70,6 +80,10 @@ package enum CommandLine: Hashable, Sendable {
       case "--warm": options.warm = true
       case "--cold": options.cold = true
       case "--json": options.json = true
+      case "--quick": options.isQuick = true
+      case "--fresh": options.isFresh = true
+      case "--force": options.isForced = true
+      case "--output": options.output = try value(of: argument)
       case "--tiny":
         options.size = .tiny
         options.rounds = 2
@@ -79,6 +93,10 @@ package enum CommandLine: Hashable, Sendable {
       case "--leaves": options.leafCount = try number(of: argument, 1...1_000_000)
       case "--mebibytes": options.mebibytes = try number(of: argument, 1...1_000_000)
       default:
+        if kind == .tune, options.path == nil, !argument.hasPrefix("-") {
+          options.path = argument
+          continue
+        }
         guard kind == nil, let named = BenchmarkKind(rawValue: argument) else {
           throw GraftError(
             .invalidArgument, "'\(argument)' is not understood",
@@ -91,6 +109,15 @@ package enum CommandLine: Hashable, Sendable {
       self = .help
       return
     }
+    let sweeping = [
+      (options.isQuick, "--quick"), (options.isFresh, "--fresh"), (options.isForced, "--force"),
+      (options.output != nil, "--output"),
+    ]
+    for (isGiven, name) in sweeping
+    where isGiven && kind != .tune && !(kind == .scaling && name == "--output") {
+      throw GraftError(
+        .invalidArgument, "\(name) is not for the benchmark \(kind.rawValue)", remedy: Self.remedy)
+    }
     if !options.warm && !options.cold { (options.warm, options.cold) = (true, true) }
     self = .run(kind, options)
   }
@@ -100,6 +127,7 @@ package enum CommandLine: Hashable, Sendable {
   /// How the tool is used.
   package static let usage = """
     usage: graft-benchmark BENCHMARK [options]
+           graft-benchmark tune [PATH] [options]
 
     Measures Graft beside what the machine can do with the same bytes, in interleaved rounds of one process.
 
@@ -113,6 +141,17 @@ package enum CommandLine: Hashable, Sendable {
       --folder DIR     where files are made and kept (.build/benchmarks); on the storage that is to be measured
       --tiny           a few MiB and two rounds: shows that it runs
       --json           one JSON object
+
+    tune finds the settings that are fastest on some storage, and writes them as a file for `graft --tuning FILE`. PATH is a
+    folder on it, in which data is made, or a checkpoint; docs/tuning.md tells the rest. It takes about 5 minutes and goes on from
+    where it was interrupted.
+
+      --quick          a minute, and coarser
+      --mebibytes N    how much data is made, or loaded of a checkpoint (1024; 256 with --quick)
+      --output DIR     where tuning.json, tuning.svg and journal.jsonl go (graft-tune in the folder; in the working directory
+                       for a checkpoint); scaling puts scaling.svg there (its own --folder)
+      --fresh          measure anew what the journal has
+      --force          recommend something even if the machine was busy
 
     """
 }

@@ -1,4 +1,4 @@
-internal import GraftCore
+package import GraftCore
 package import GraftMeasure
 
 /// What a benchmark found: tables of figures, and how they stand to what Graft promises.
@@ -16,6 +16,10 @@ package struct BenchmarkReport: Sendable {
     package var title: String
     package var columns: [String]
     package var rows: [[Cell]] = []
+    /// The same figures to be looked at.
+    package var charts: [Chart] = []
+    /// Which of the charts stands below the table in a terminal; nil for none.
+    package var shownChart: Int?
 
     package init(_ title: String, _ columns: [String]) {
       self.title = title
@@ -55,6 +59,10 @@ package struct BenchmarkReport: Sendable {
   package var conditions: [String] = []
   package var tables: [Table] = []
   package var claims: [Claim] = []
+  /// Lines that stand at the end, where they are seen.
+  package var closing: [String] = []
+  /// What else is in the JSON object.
+  package var members: [(key: String, value: JSONValue)] = []
 
   package init() {}
 }
@@ -95,6 +103,10 @@ extension BenchmarkReport {
       writer.endObject()
     }
     writer.endArray()
+    for member in members {
+      writer.key(member.key)
+      writer.value(member.value)
+    }
     writer.endObject()
     return writer.string
   }
@@ -135,7 +147,10 @@ extension BenchmarkReport.Table {
 
 extension BenchmarkReport: CustomStringConvertible {
   /// The tables, in columns, and the claims below them.
-  package var description: String {
+  package var description: String { text(.plain) }
+
+  /// The same, with charts as this terminal shows them.
+  package func text(_ style: TerminalStyle) -> String {
     var lines = ["graft-benchmark \(name)"]
     lines += conditions.map { "  \($0)" }
     for table in tables {
@@ -150,6 +165,7 @@ extension BenchmarkReport: CustomStringConvertible {
         }
         lines.append("  " + cells.joined(separator: "  "))
       }
+      if let shown = table.shownChart { lines += [""] + table.charts[shown].lines(style) }
     }
     if !claims.isEmpty { lines.append("") }
     for claim in claims {
@@ -162,6 +178,7 @@ extension BenchmarkReport: CustomStringConvertible {
         "\(claim.isMet ? "met:   " : "MISSED:") \(claim.text): \(Spread([claim.measured]).medianText), \(bound)"
       )
     }
+    if !closing.isEmpty { lines += [""] + closing }
     return lines.joined(separator: "\n")
   }
 }

@@ -69,7 +69,8 @@ package struct ModelFile: Sendable {
     return ModelFile(path: path, leaves: leaves)
   }
 
-  private static func makeFolder(_ folder: String) throws(GraftError) {
+  /// Makes a folder and those above it, unless they are there.
+  static func makeFolder(_ folder: String) throws(GraftError) {
     var path = folder.hasPrefix("/") ? "" : "."
     for part in folder.split(separator: "/") {
       path += "/\(part)"

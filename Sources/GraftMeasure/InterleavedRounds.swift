@@ -9,17 +9,56 @@ package enum InterleavedRounds {
   /// One round before the first is not counted: it faults in code, memory and page cache.
   package static func run(_ contestants: [Contestant], rounds: Int) async throws(GraftError) -> [Measurement]
   {
-    precondition(rounds > 0)
+    try await run(contestants, Schedule(rounds: rounds))
+  }
+
+  /// How many rounds there are, where that depends on how they go.
+  package struct Schedule: Sendable {
+    /// The most rounds.
+    package var rounds: Int
+    /// The fewest, however long they take.
+    package var fewestRounds: Int
+    /// The seconds after which no further round begins, beyond the fewest.
+    package var seconds = Double.infinity
+    /// How many contestants, from the first, run once before the rounds; all of them unless given.
+    package var warmedUpCount: Int?
+    /// Whether a contestant takes part in further rounds no more, by the seconds of each and its own index.
+    package var drops: @Sendable (_ seconds: [[Double]], _ index: Int) -> Bool = { _, _ in false }
+
+    /// So many rounds of all contestants.
+    package init(rounds: Int) {
+      self.rounds = rounds
+      fewestRounds = rounds
+    }
+  }
+
+  /// Times every contestant once in each round, as the schedule says; one that was dropped has fewer figures, but at least one.
+  package static func run(
+    _ contestants: [Contestant], _ schedule: Schedule
+  ) async throws(GraftError) -> [Measurement] {
+    precondition(schedule.rounds > 0 && schedule.fewestRounds > 0)
+    let clock = ContinuousClock()
     var seconds = [[Double]](repeating: [], count: contestants.count)
-    for round in -1..<rounds {
-      for turn in contestants.indices {
-        let index = (turn + max(0, round)) % contestants.count
-        if Task.isCancelled { throw GraftError(.cancelled, "the task was cancelled") }
-        let time = try await contestants[index].time()
-        if round >= 0 { seconds[index].append(time) }
+    var taking = Array(contestants.indices)
+    for contestant in contestants.prefix(schedule.warmedUpCount ?? contestants.count) {
+      _ = try await time(contestant)
+    }
+    let start = clock.now
+    for round in 0..<schedule.rounds {
+      if round >= schedule.fewestRounds, (clock.now - start) / .seconds(1) > schedule.seconds { break }
+      for turn in taking.indices {
+        let index = taking[(turn + round) % taking.count]
+        seconds[index].append(try await time(contestants[index]))
       }
+      let soFar = seconds
+      taking.removeAll { schedule.drops(soFar, $0) }
     }
     return zip(contestants, seconds).map { Measurement(name: $0.name, byteCount: $0.byteCount, seconds: $1) }
+  }
+
+  private static func time(_ contestant: Contestant) async throws(GraftError) -> Double {
+    if Task.isCancelled { throw GraftError(.cancelled, "the task was cancelled") }
+    return try await contestant.time()
   }
 }
 

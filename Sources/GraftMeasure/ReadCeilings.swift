@@ -20,32 +20,58 @@ package enum ReadCeilings {
   package static func extentByteCount(for file: File) -> Int { (file.byteCount + 4095) / 4096 * 4096 }
 
   /// `pread` of the file in the page cache, by this many threads in blocks of this size.
+  ///
+  /// - Parameter byteCount: how much of the file is read, from its start; all of it unless given.
   package static func warm(
-    _ file: File, into destination: PoolExtent, threadCount: Int, blockByteCount: Int
+    _ file: File, byteCount: Int? = nil, into destination: PoolExtent, threadCount: Int, blockByteCount: Int
   ) -> Contestant {
-    warm([file], into: destination, threadCount: threadCount, blockByteCount: blockByteCount)
+    buffered(
+      [(file, byteCount ?? file.byteCount)], isCold: false, into: destination, threadCount: threadCount,
+      blockByteCount: blockByteCount)
   }
 
   /// The same of several files, one after another into the extent.
   package static func warm(
     _ files: [File], into destination: PoolExtent, threadCount: Int, blockByteCount: Int
   ) -> Contestant {
+    buffered(
+      files.map { ($0, $0.byteCount) }, isCold: false, into: destination, threadCount: threadCount,
+      blockByteCount: blockByteCount)
+  }
+
+  /// `pread` through the page cache of the file outside of it, by this many threads.
+  package static func coldBuffered(
+    _ file: File, byteCount: Int? = nil, into destination: PoolExtent, threadCount: Int, blockByteCount: Int
+  ) -> Contestant {
+    buffered(
+      [(file, byteCount ?? file.byteCount)], isCold: true, into: destination, threadCount: threadCount,
+      blockByteCount: blockByteCount)
+  }
+
+  private static func buffered(
+    _ files: [(file: File, byteCount: Int)], isCold: Bool, into destination: PoolExtent, threadCount: Int,
+    blockByteCount: Int
+  ) -> Contestant {
     let byteCount = files.reduce(0) { $0 + $1.byteCount }
-    precondition(destination.byteCount >= byteCount)
-    let name = "pread, \(MemoryCeilings.threads(threadCount)), \(blockByteCount >> 10) KiB"
+    precondition(destination.byteCount >= byteCount && files.allSatisfy { $0.byteCount <= $0.file.byteCount })
+    let name =
+      "\(isCold ? "cold " : "")pread, \(MemoryCeilings.threads(threadCount)), \(blockByteCount >> 10) KiB"
     return Contestant(
       blocking: name, byteCount: byteCount,
       prepare: { () throws(GraftError) in
         try destination.populate()
-        for file in files { try PageCache.warm(file) }
+        for (file, byteCount) in files {
+          let range = ByteRange(offset: 0, count: byteCount)
+          if isCold { try PageCache.empty(of: file, range) } else { try PageCache.warm(file, range) }
+        }
       },
       run: { () throws(GraftError) in
         var offset = 0
-        for file in files {
+        for (file, byteCount) in files {
           try read(
-            file, file.rawDescriptor, into: destination, at: offset, threadCount: threadCount,
-            blockByteCount: blockByteCount)
-          offset += file.byteCount
+            file, byteCount: byteCount, file.rawDescriptor, into: destination, at: offset,
+            threadCount: threadCount, blockByteCount: blockByteCount)
+          offset += byteCount
         }
       })
   }
@@ -55,9 +81,11 @@ package enum ReadCeilings {
   /// Nil where the file system has no direct I/O. Each read in flight is a thread that waits, which takes next to no time of
   /// the processors. The page cache is emptied before each run, which also makes it fair to others that read through it.
   package static func cold(
-    _ file: File, into destination: PoolExtent, depth: Int, blockByteCount: Int
+    _ file: File, byteCount: Int? = nil, into destination: PoolExtent, depth: Int, blockByteCount: Int
   ) throws(GraftError) -> Contestant? {
-    precondition(destination.byteCount >= extentByteCount(for: file) && blockByteCount.isMultiple(of: 4096))
+    let byteCount = byteCount ?? file.byteCount
+    precondition(destination.byteCount >= (byteCount + 4095) / 4096 * 4096)
+    precondition(byteCount <= file.byteCount && blockByteCount.isMultiple(of: 4096))
     precondition(unsafe UInt(bitPattern: destination.bytes.baseAddress).isMultiple(of: 4096))
     let direct: DirectDescriptor
     do {
@@ -68,24 +96,23 @@ package enum ReadCeilings {
       throw GraftError(.open, error, file: file.path)
     }
     return Contestant(
-      blocking: "direct pread, \(depth) in flight, \(blockByteCount >> 10) KiB", byteCount: file.byteCount,
+      blocking: "direct pread, \(depth) in flight, \(blockByteCount >> 10) KiB", byteCount: byteCount,
       prepare: { () throws(GraftError) in
         try destination.populate()
-        try PageCache.empty(of: file)
+        try PageCache.empty(of: file, ByteRange(offset: 0, count: byteCount))
       },
       run: { () throws(GraftError) in
         try read(
-          file, direct.descriptor.rawValue, into: destination, threadCount: depth,
-          blockByteCount: blockByteCount,
-          alignment: 4096)
+          file, byteCount: byteCount, direct.descriptor.rawValue, into: destination, threadCount: depth,
+          blockByteCount: blockByteCount, alignment: 4096)
       })
   }
 
   private static func read(
-    _ file: File, _ descriptor: CInt, into destination: PoolExtent, at start: Int = 0, threadCount: Int,
-    blockByteCount: Int, alignment: Int = 1
+    _ file: File, byteCount: Int, _ descriptor: CInt, into destination: PoolExtent, at start: Int = 0,
+    threadCount: Int, blockByteCount: Int, alignment: Int = 1
   ) throws(GraftError) {
-    try forBlocks(of: blockByteCount, in: file.byteCount, threadCount: threadCount) {
+    try forBlocks(of: blockByteCount, in: byteCount, threadCount: threadCount) {
       (block) throws(GraftError) in
       guard let base = unsafe destination.bytes.baseAddress else { return }
       var done = 0

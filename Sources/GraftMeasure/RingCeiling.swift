@@ -12,26 +12,28 @@ extension ReadCeilings {
   /// Nil where the kernel refuses this process a ring. Making the rings is part of what is timed, and takes a fraction of a
   /// millisecond.
   package static func warmByRing(
-    _ file: File, into destination: PoolExtent, threadCount: Int, depth: Int = warmRingDepth,
-    blockByteCount: Int
+    _ file: File, byteCount: Int? = nil, into destination: PoolExtent, threadCount: Int,
+    depth: Int = warmRingDepth, blockByteCount: Int
   ) -> Contestant? {
-    precondition(destination.byteCount >= file.byteCount && blockByteCount > 0 && depth > 0 && depth <= 64)
+    let byteCount = byteCount ?? file.byteCount
+    precondition(destination.byteCount >= byteCount && byteCount <= file.byteCount)
+    precondition(blockByteCount > 0 && depth > 0 && depth <= 64)
     var probe = unsafe graft_measure_ring_read(
       memory: nil, byte_count: 0, next_offset: 0, block_byte_count: 1, depth: 1, descriptor: -1)
     guard unsafe graft_measure_read_by_ring(&probe) == 0 else { return nil }
     let name =
       "io_uring, \(MemoryCeilings.threads(threadCount)), \(depth) in flight, \(blockByteCount >> 10) KiB"
     return Contestant(
-      blocking: name, byteCount: file.byteCount,
+      blocking: name, byteCount: byteCount,
       prepare: { () throws(GraftError) in
         try destination.populate()
-        try PageCache.warm(file)
+        try PageCache.warm(file, ByteRange(offset: 0, count: byteCount))
       },
       run: { () throws(GraftError) in
         let shared = unsafe SharedRead(
           graft_measure_ring_read(
             memory: destination.bytes.baseAddress?.assumingMemoryBound(to: UInt8.self),
-            byte_count: UInt64(file.byteCount), next_offset: 0, block_byte_count: UInt32(blockByteCount),
+            byte_count: UInt64(byteCount), next_offset: 0, block_byte_count: UInt32(blockByteCount),
             depth: UInt32(depth), descriptor: file.rawDescriptor))
         try ParallelPieces.run(count: threadCount, threadCount: threadCount) { (_) throws(GraftError) in
           let result = unsafe graft_measure_read_by_ring(shared.read)

@@ -27,7 +27,7 @@ import Testing
     }
     let members = try #require(
       try JSONValue(parsing: Array(report.json.utf8)).members, "the report is an object")
-    #expect(members.map(\.key) == ["benchmark", "conditions", "tables", "claims"])
+    #expect(members.map(\.key).prefix(4) == ["benchmark", "conditions", "tables", "claims"])
   }
 
   @Test func `what is counted rather than timed keeps its promise on tiny input too`() async throws {

@@ -41,6 +41,42 @@ import Testing
     return (destination.tensors, report)
   }
 
+  // MARK: memory
+
+  /// What the kernel was asked about the pages of an address: `hg` for huge ones, `nh` for none of those.
+  private func pageAdvice(_ address: UnsafeMutableRawPointer) throws -> [Substring] {
+    var isWanted = false
+    for line in try #require(SystemText.read("/proc/self/smaps")).split(separator: "\n") {
+      let words = line.split(separator: " ")
+      let bounds = words[0].split(separator: "-").compactMap { UInt($0, radix: 16) }
+      if bounds.count == 2, words.count >= 5 {
+        isWanted = (bounds[0]..<bounds[1]).contains(UInt(bitPattern: address))
+      } else if isWanted, words[0] == "VmFlags:" {
+        return words.filter { $0 == "hg" || $0 == "nh" }
+      }
+    }
+    return []
+  }
+
+  @Test(
+    .enabled(
+      if: FileManager.default.fileExists(atPath: "/sys/kernel/mm/transparent_hugepage"), "no huge pages"),
+    arguments: [(true, "hg"), (false, "nh")])
+  func `results lie in the pages that the tuning asks for`(hugePages: Bool, advice: String) async throws {
+    defer { unlink(path) }
+    let plan = try plan([(offset: 24, spec: TensorSpec(.uint8, [6_000_000]))])
+    var tuning = Tuning()
+    tuning.hugePages = hugePages
+    let destination = try await HostDestination(plan, tuning: tuning)
+    _ = try await Executor(plan, tuning: tuning).run(into: destination.places)
+    try expectContents(destination.tensors[0], from: 24)
+    guard case .memory(let memory) = destination.places[0], let address = memory.baseAddress else {
+      Issue.record("a host result is in memory")
+      return
+    }
+    #expect(try pageAdvice(address) == [Substring(advice)])
+  }
+
   // MARK: reads
 
   @Test func `leaves that lie next to each other are read together, straight into place`() async throws {

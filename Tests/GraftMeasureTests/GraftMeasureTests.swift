@@ -238,3 +238,72 @@ private final class Order: Sendable {
   func add(_ name: String) { names.withLock { $0 += name } }
   var text: String { names.withLock { $0 } }
 }
+
+@Suite struct ScheduleTests {
+  private func contestants(_ count: Int, _ log: Log) -> [Contestant] {
+    (0..<count).map { index in
+      Contestant("\(index)", byteCount: 1) { () async throws(GraftError) in log.add(index) }
+    }
+  }
+
+  private final class Log: Sendable {
+    private let indices = Mutex<[Int]>([])
+    func add(_ index: Int) { indices.withLock { $0.append(index) } }
+    var all: [Int] { indices.withLock { $0 } }
+  }
+
+  @Test func `a contestant that is dropped runs no more, and keeps the figures that it has`() async throws {
+    let log = Log()
+    var schedule = InterleavedRounds.Schedule(rounds: 5)
+    schedule.drops = { seconds, index in index == 1 && seconds[1].count == 2 }
+    let results = try await InterleavedRounds.run(contestants(3, log), schedule)
+    #expect(results.map(\.seconds.count) == [5, 2, 5])
+    // One round before the first.
+    #expect((0..<3).map { index in log.all.count { $0 == index } } == [6, 3, 6])
+    #expect(Array(log.all.prefix(6)) == [0, 1, 2, 0, 1, 2])
+  }
+
+  @Test func `no round begins after the time is up, beyond the fewest`() async throws {
+    let log = Log()
+    var schedule = InterleavedRounds.Schedule(rounds: 50)
+    (schedule.fewestRounds, schedule.seconds, schedule.warmedUpCount) = (3, 0, 1)
+    let results = try await InterleavedRounds.run(contestants(2, log), schedule)
+    #expect(results.map(\.seconds.count) == [3, 3])
+    #expect(log.all.count == 7)
+  }
+}
+
+extension GraftMeasureTests {
+  @Test func `a part of a file is read as such, through the page cache and around it`() async throws {
+    let bytes = pattern(1_234_567)
+    let file = try file(bytes)
+    let part = 300 * 4096
+    for isCold in [false, true] {
+      let destination = try pool.allocate(byteCount: 1_240_000, alignment: 4096)
+      memset(destination.bytes.baseAddress!, 0xEE, destination.byteCount)
+      let contestant: Contestant? =
+        isCold
+        ? try ReadCeilings.cold(
+          file, byteCount: part, into: destination, depth: 2, blockByteCount: 128 << 10)
+        : ReadCeilings.coldBuffered(
+          file, byteCount: part, into: destination, threadCount: 2, blockByteCount: 100_000)
+      guard let contestant else { continue }
+      let result = try await InterleavedRounds.run([contestant], rounds: 1)
+      #expect(result[0].byteCount == part)
+      #expect(holds(destination, Array(bytes.prefix(part))))
+      #expect(destination.bytes[part] == 0xEE)
+    }
+  }
+
+  @Test func `the page cache is looked at and warmed by range`() throws {
+    let file = try file(pattern(64 * 4096))
+    try PageCache.warm(file)
+    #expect(try PageCache.residentByteCount(of: file, ByteRange(offset: 4096, count: 8192)) == 8192)
+    #expect(try PageCache.residentByteCount(of: file, ByteRange(offset: 0, count: 0)) == 0)
+    let left = try PageCache.empty(of: file, ByteRange(offset: 0, count: 4096))
+    #expect(left <= 4096)
+    // Where the file system keeps no more than it is asked for, only the range comes back; it may read ahead.
+    try PageCache.warm(file, ByteRange(offset: 8 * 4096, count: 4096))
+    #expect(try PageCache.residentByteCount(of: file, ByteRange(offset: 8 * 4096, count: 4096)) == 4096)
+  }
+}

@@ -26,7 +26,7 @@ struct RecipeOptions: ParsableArguments {
   ///   - checkpoint: what the tree starts as.
   func surgery(
     recipe path: String?, on checkpoint: Checkpoint?, selecting selection: Selection, opening: OpeningOptions,
-    tuning: TuningOptions
+    tuning: Tuning
   ) async throws(GraftError) -> Surgery? {
     if path == nil, let unused = sources.first {
       throw GraftError(
@@ -42,12 +42,12 @@ struct RecipeOptions: ParsableArguments {
     let opened = try await open(recipe, opening, tuning)
     var surgery = try recipe.surgery(
       on: checkpoint, selecting: selection, sources: opened, allowingLossyCasts: allowLossy)
-    surgery.tuning = tuning.tuning
+    surgery.tuning = tuning
     return surgery
   }
 
   private func open(
-    _ recipe: Recipe, _ opening: OpeningOptions, _ tuning: TuningOptions
+    _ recipe: Recipe, _ opening: OpeningOptions, _ tuning: Tuning
   ) async throws(GraftError) -> [String: Checkpoint] {
     let names = recipe.sources.map(\.name)
     for source in sources where !names.contains(source.name) {
@@ -59,13 +59,13 @@ struct RecipeOptions: ParsableArguments {
     var opened: [String: Checkpoint] = [:]
     for source in recipe.sources {
       if let elsewhere = sources.last(where: { $0.name == source.name }) {
-        opened[source.name] = try await opening.open(elsewhere.path, tuning: tuning.tuning)
+        opened[source.name] = try await opening.open(elsewhere.path, tuning: tuning)
         continue
       }
       var opening = opening
       opening.checkpointable = source.checkpointable ?? opening.checkpointable
       do throws(GraftError) {
-        opened[source.name] = try await opening.open(source.path, step: source.step, tuning: tuning.tuning)
+        opened[source.name] = try await opening.open(source.path, step: source.step, tuning: tuning)
       } catch {
         var error = error
         error.operation = "source \(TreePath.printable(source.name)) of \(TreePath.printable(recipe.name))"

@@ -34,7 +34,8 @@ struct Convert: Verb {
 
   func perform(_ session: Session) async throws(GraftError) -> ConvertAnswer {
     let format = try writing.format(for: destination)
-    let checkpoint = try await opening.open(source, tuning: tuning.tuning)
+    let tuning = try await tuning.settings(for: source, session)
+    let checkpoint = try await opening.open(source, tuning: tuning)
     let surgery = try await surgery.surgery(
       recipe: recipe, on: checkpoint, selecting: selection.selection, opening: opening, tuning: tuning)
     return try await writing.write(to: destination) { () async throws(GraftError) in

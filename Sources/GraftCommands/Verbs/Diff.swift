@@ -30,8 +30,9 @@ struct Diff: Verb {
   }
 
   func perform(_ session: Session) async throws(GraftError) -> DiffAnswer {
-    let first = try await opening.open(first, tuning: tuning.tuning)
-    let second = try await opening.open(second, tuning: tuning.tuning)
+    let tuning = try await tuning.settings(for: first, session)
+    let first = try await opening.open(first, tuning: tuning)
+    let second = try await opening.open(second, tuning: tuning)
     let difference = try await first.difference(
       from: second, selecting: selection.selection, tolerance: tolerance,
       progress: session.progress("comparing", totalByteCount: first.logicalByteCount))

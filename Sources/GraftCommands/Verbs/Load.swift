@@ -46,10 +46,11 @@ struct Load: Verb {
   }
 
   func perform(_ session: Session) async throws(GraftError) -> LoadAnswer {
-    let checkpoint = try await opening.open(path, tuning: tuning.tuning)
+    let tuning = try await tuning.settings(for: path, session)
+    let checkpoint = try await opening.open(path, tuning: tuning)
     let (target, partial) = try checkpoint.target(selection.selection, slices: slice)
     let plan = try await checkpoint.plan(target, partial: partial)
-    let ceiling = await makeCeiling(plan, session)
+    let ceiling = await makeCeiling(plan, tuning, session)
     var answer = LoadAnswer(into: into)
     for round in 1...repetitions {
       let title = repetitions == 1 ? "loading" : "loading \(round) of \(repetitions)"
@@ -79,10 +80,10 @@ struct Load: Verb {
 
 extension Load {
   /// What the load is compared with; nil where nothing is to be compared, or nothing can be.
-  private func makeCeiling(_ plan: Plan, _ session: Session) async -> LoadCeiling? {
+  private func makeCeiling(_ plan: Plan, _ tuning: Tuning, _ session: Session) async -> LoadCeiling? {
     guard ceiling, into == .host else { return nil }
     do throws(GraftError) {
-      return try await LoadCeiling(plan, threadCount: tuning.threads)
+      return try await LoadCeiling(plan, threadCount: tuning.threadCount)
     } catch {
       // Memory may have room for the model and none for a comparison.
       session.note("There is no ceiling to compare with. \(error)")

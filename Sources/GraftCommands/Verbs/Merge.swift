@@ -27,6 +27,7 @@ struct Merge: Verb {
 
   func perform(_ session: Session) async throws(GraftError) -> ConvertAnswer {
     let format = try writing.format(for: destination)
+    let tuning = try await tuning.settings(for: nil, session)
     let surgery = try await surgery.surgery(
       recipe: recipe, on: nil, selecting: Selection(), opening: opening, tuning: tuning)
     guard let surgery else { preconditionFailure("a recipe is a surgery") }

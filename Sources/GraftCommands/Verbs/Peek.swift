@@ -35,7 +35,8 @@ struct Peek: Verb {
   }
 
   func perform(_ session: Session) async throws(GraftError) -> PeekAnswer {
-    let checkpoint = try await opening.open(path, tuning: tuning.tuning)
+    let tuning = try await tuning.settings(for: path, session)
+    let checkpoint = try await opening.open(path, tuning: tuning)
     let path = TreePath(parsing: leaf) ?? .root
     let node = checkpoint.tree[at: path]
     guard let spec = node.leaf else { throw Self.noLeaf(node, at: path, in: checkpoint) }

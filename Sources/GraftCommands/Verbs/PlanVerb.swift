@@ -55,8 +55,9 @@ struct PlanVerb: Verb {
   }
 
   func perform(_ session: Session) async throws(GraftError) -> PlanAnswer {
+    let tuning = try await tuning.settings(for: path, session)
     var checkpoint: Checkpoint?
-    if let path { checkpoint = try await opening.open(path, tuning: tuning.tuning) }
+    if let path { checkpoint = try await opening.open(path, tuning: tuning) }
     let surgery = try await surgery.surgery(
       recipe: recipe, on: checkpoint, selecting: selection.selection, opening: opening, tuning: tuning)
     if let written {
@@ -69,7 +70,7 @@ struct PlanVerb: Verb {
       } else {
         preconditionFailure("a plan is of a checkpoint or of a recipe")
       }
-      let reading = try Executor(save.plan, tuning: tuning.tuning)
+      let reading = try Executor(save.plan, tuning: tuning)
         .forecast(isWriting: true, chunkElementCounts: save.chunkElementCounts)
       return PlanAnswer(plan: save.plan, specs: save.specs, reading: reading, isWriting: true)
     }
@@ -84,7 +85,7 @@ struct PlanVerb: Verb {
     }
     return PlanAnswer(
       plan: plan, specs: plan.results.map(\.spec),
-      reading: try Executor(plan, tuning: tuning.tuning).forecast(), isWriting: false)
+      reading: try Executor(plan, tuning: tuning).forecast(), isWriting: false)
   }
 
   /// The name of the checkpoint whose writing is planned; nil for a load.

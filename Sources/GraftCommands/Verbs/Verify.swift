@@ -29,9 +29,10 @@ struct Verify: Verb {
   }
 
   func perform(_ session: Session) async throws(GraftError) -> VerifyAnswer {
+    let tuning = try await tuning.settings(for: path, session)
     let checkpoint: Checkpoint
     do throws(GraftError) {
-      checkpoint = try await opening.open(path, tuning: tuning.tuning)
+      checkpoint = try await opening.open(path, tuning: tuning)
     } catch {
       // Metadata that contradicts itself is what this command is to find, not a reason why it cannot.
       guard error.code == .corrupt || error.code == .truncated else { throw error }

@@ -1,7 +1,8 @@
 /// The settings that decide how fast a load is, and what it checks, and never what it gives.
 ///
 /// The defaults are what was measured to be best on two cores with a virtual NVMe disk (docs/measurements.md has the
-/// figures); a machine with other storage may want others.
+/// figures); a machine with other storage may want others. `graft-benchmark tune` measures them there and writes a file that
+/// `init(contentsOf:)` reads; docs/tuning.md says what each setting does and when it matters.
 public struct Tuning: Hashable, Sendable {
   /// How reads are submitted to the kernel.
   public enum Engine: String, CaseIterable, Hashable, Sendable, Codable {
@@ -70,7 +71,7 @@ public struct Tuning: Hashable, Sendable {
   /// file (as above; leaves of 1 to 4 KiB): of every eighth leaf 8 is 2.0 times as fast as no gaps and 2 is no faster, of
   /// every other leaf 1.3 and 1.0 times, as stretches that end early are too short to be read directly.
   public var overReadFactor = 8.0
-  /// Whether destination memory asks for huge pages.
+  /// Whether the memory of results and of staging asks for huge pages.
   public var hugePages = true
   /// Staging memory for reading, decoding and computing, in bytes, beyond the result itself.
   public var budgetByteCount = 256 << 20

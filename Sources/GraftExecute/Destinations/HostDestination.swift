@@ -12,8 +12,10 @@ package struct HostDestination: Sendable {
 
   /// Takes memory for every result from the pool, and gives fresh memory its pages, with all threads.
   ///
+  /// - Parameter pool: where the memory comes from; nil for the process's pool, of the pages that the tuning asks for.
   /// - Throws: `insufficientMemory` when the results do not fit the memory at hand, before any of it is taken.
-  package init(_ plan: Plan, pool: MemoryPool = .shared, tuning: Tuning) async throws(GraftError) {
+  package init(_ plan: Plan, pool: MemoryPool? = nil, tuning: Tuning) async throws(GraftError) {
+    let pool = pool ?? (tuning.hugePages ? .shared : .sharedInSmallPages)
     let threadCount = tuning.threadCount ?? UsableProcessors.count
     let (layout, extents) = try await BlockingThreads.shared.run { () throws(GraftError) in
       let layout = HostLayout(plan, tuning: tuning)

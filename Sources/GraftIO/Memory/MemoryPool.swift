@@ -14,7 +14,7 @@ internal import Glibc
 package import GraftCore
 internal import Synchronization
 
-/// Owns destination memory for loads, in huge pages, kept and reused.
+/// Owns destination memory for loads, in huge pages unless its options decline them, kept and reused.
 package final class MemoryPool: Sendable {
   /// What a pool does with memory.
   package struct Options: Hashable, Sendable {
@@ -38,6 +38,13 @@ package final class MemoryPool: Sendable {
 
   /// The process's pool, for results that nobody gave another.
   package static let shared = MemoryPool()
+
+  /// The same, for results that are to lie in small pages; it keeps what comes back by itself, so few processes use both.
+  package static let sharedInSmallPages: MemoryPool = {
+    var options = Options()
+    options.hugePages = false
+    return MemoryPool(options: options)
+  }()
 
   /// What the pool does with memory; it was chosen at the beginning.
   package let options: Options

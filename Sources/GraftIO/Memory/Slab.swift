@@ -56,8 +56,8 @@ struct Slab: @unchecked Sendable {  // for the base address, which never changes
     if lead > 0 { unsafe munmap(mapped, lead) }
     let base = unsafe mapped + lead
     if piece - lead > 0 { unsafe munmap(base + size, piece - lead) }
-    // Where huge pages are switched off this fails, and small ones do.
-    if hugePages { unsafe madvise(base, size, MADV_HUGEPAGE) }
+    // Where huge pages are switched off this fails, and small ones do. Where everybody gets them, small ones are asked for.
+    _ = unsafe madvise(base, size, hugePages ? MADV_HUGEPAGE : MADV_NOHUGEPAGE)
     return unsafe Slab(base, size, hugePages: hugePages)
   }
 
