@@ -118,7 +118,11 @@ int graft_ring_prepare(struct graft_ring *ring, const struct graft_ring_read *re
     if (entry == NULL) {
         return -EBUSY;
     }
-    io_uring_prep_read(entry, read->descriptor, read->buffer, read->byte_count, read->offset);
+    if (read->segment_count > 0) {
+        io_uring_prep_readv(entry, read->descriptor, read->segments, read->segment_count, read->offset);
+    } else {
+        io_uring_prep_read(entry, read->descriptor, read->buffer, read->byte_count, read->offset);
+    }
     io_uring_sqe_set_data64(entry, read->token);
     if (read->asynchronous) {
         entry->flags |= IOSQE_ASYNC;

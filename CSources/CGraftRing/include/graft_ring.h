@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 struct graft_ring;
 
@@ -46,6 +47,10 @@ struct graft_ring_read {
     uint64_t offset;
     uint64_t token;    // comes back with the completion
     bool asynchronous; // have a kernel thread do it, rather than try it first inside the submitting call
+    // Where the bytes go instead of `buffer`, one after another, when segment_count is not 0; `byte_count` is their sum.
+    // The array stays as it is until the completion has been reaped.
+    const struct iovec *segments;
+    uint32_t segment_count;
 };
 
 // Puts a read in the submission queue. 0, or -EBUSY when the queue is full.

@@ -1,7 +1,7 @@
 internal import Glibc
 internal import GraftCore
 
-/// Reads by `pread` on the calling thread, one at a time: what every kernel and every sandbox permits.
+/// Reads by `pread` and `preadv` on the calling thread, one at a time: what every kernel and every sandbox permits.
 final class BlockingQueue: ReadQueue {
   let capacity = 1
   let isBlocking = true
@@ -16,8 +16,13 @@ final class BlockingQueue: ReadQueue {
   func submit(waiting: Bool) throws(SystemCallFailure) {
     guard let read = prepared else { return }
     prepared = nil
-    // The address is valid for the count: that is KernelRead's promise.
-    let result = unsafe pread(read.descriptor, read.address, read.byteCount, off_t(read.offset))
+    // The addresses are valid for their counts: that is KernelRead's promise.
+    let result =
+      if let segments = unsafe read.segments {
+        unsafe preadv(read.descriptor, segments.baseAddress, CInt(segments.count), off_t(read.offset))
+      } else {
+        unsafe pread(read.descriptor, read.address, read.byteCount, off_t(read.offset))
+      }
     completion = KernelCompletion(tag: read.tag, result: result >= 0 ? result : -Int(errno))
   }
 

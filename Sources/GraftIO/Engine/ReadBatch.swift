@@ -40,6 +40,8 @@ package typealias ReadHandler =
 ///   tuning bounds the gap and how much more may be read than is wanted. Where the bytes turn out to be in the page
 ///   cache, only tiny ones are: there another read costs less than copying a gap.
 /// - Large ones are cut at multiples of the block size in the file, so that direct I/O's alignment concerns only their ends.
+/// - Those that then meet in the file are read in a row, each block into as many memories as it has bytes for. Where it is read
+///   directly, each memory has a read of its own: direct I/O has rules for its ends.
 @safe package final class ReadBatch: ReadWork {
   /// What is read as a unit: one request, or several small ones of one file.
   private struct Stretch {
@@ -71,9 +73,12 @@ package typealias ReadHandler =
   private let stretches: [Stretch]
   /// The same requests, as they are read out of the page cache.
   private let warmStretches: [Stretch]
+  /// Which of ``stretches`` are read in a row, from one into the next.
+  private let rows: [Range<Int>]
   private let handler: ReadHandler?
   private let blockByteCount: Int
-  private let cursor = Mutex((stretch: 0, position: 0))
+  /// Where the next operation begins: in which row, and at which offset of which stretch of it.
+  private let cursor = Mutex((row: 0, stretch: 0, position: 0))
   private let combined = Atomic(0)
 
   /// A larger request gains little from its neighbours, and costs a copy out of the slot.
@@ -118,24 +123,49 @@ package typealias ReadHandler =
     let factor = max(1, tuning.overReadFactor)
     warmStretches = Self.combine(single, warmRule, factor)
     stretches = Self.combine(warmStretches, rule, factor)
+    rows = Self.rows(of: stretches, merged, twins)
   }
 
-  /// Requests, after those that meet are joined, that were read together with a neighbour until now.
+  /// Requests, after those that meet are joined, that were read into a slot together with a neighbour until now.
   package var coalescedCount: Int { combined.load(ordering: .relaxed) }
 
   package func next() -> ReadOperation? {
     cursor.withLock { cursor in
-      guard cursor.stretch < stretches.count else { return nil }
-      let index = cursor.stretch
+      guard cursor.row < rows.count else { return nil }
+      let first = cursor.stretch
+      let offset = stretches[first].range.offset + cursor.position
+      let (last, end) = end(ofOperationAt: offset, in: first..<rows[cursor.row].upperBound)
+      if end < stretches[last].range.end {
+        cursor.stretch = last
+        cursor.position = end - stretches[last].range.offset
+      } else {
+        cursor.stretch = last + 1
+        cursor.position = 0
+        if cursor.stretch == rows[cursor.row].upperBound { cursor.row += 1 }
+      }
+      let range = ByteRange(offset: offset, count: end - offset)
+      return first == last
+        ? operation(stretches[first], range, token: first) : vectoredOperation(first...last, range)
+    }
+  }
+
+  /// Where an operation ends that begins here, and in which of these stretches: at a multiple of the block size, if not before.
+  private func end(ofOperationAt offset: Int, in row: Range<Int>) -> (stretch: Int, offset: Int) {
+    // Ranges that no file has come here, too: the engine refuses them.
+    let limit = offset + min(blockByteCount - offset % blockByteCount, .max - offset)
+    var reached = (stretch: row.lowerBound, offset: offset)
+    var segmentCount = 0
+    for index in row {
       let stretch = stretches[index]
-      let offset = stretch.range.offset + cursor.position
+      segmentCount += stretch.requests.count
       // A stretch of several is never longer than an operation; what a handler takes it is to get whole if that is possible.
       let isWhole = stretch.isCombined || (stretch.range.count <= blockByteCount && isForHandler(stretch))
-      let toCut = isWhole ? stretch.range.count : blockByteCount - offset % blockByteCount
-      let end = offset + min(toCut, stretch.range.end - offset)
-      if end == stretch.range.end { cursor = (index + 1, 0) } else { cursor.position += end - offset }
-      return operation(stretch, ByteRange(offset: offset, count: end - offset), token: index)
+      let end = isWhole ? stretch.range.end : min(stretch.range.end, limit)
+      if index > row.lowerBound, end > limit || segmentCount > ReadDestination.mostSegments { break }
+      reached = (index, end)
+      if end >= limit { break }
     }
+    return reached
   }
 
   package func warmParts(of operation: ReadOperation) -> [ReadOperation] {
@@ -145,6 +175,17 @@ package typealias ReadHandler =
     }
   }
 
+  package func directParts(of operation: ReadOperation) -> [ReadOperation] {
+    // The token is the first of the stretches that the operation is of.
+    stretches[operation.token...].enumerated().lazy
+      .prefix { $0.element.file == operation.file && $0.element.range.offset < operation.range.end }
+      .compactMap { position, stretch in
+        stretch.range.intersection(operation.range).map { range in
+          self.operation(stretch, range, token: operation.token + position)
+        }
+      }
+  }
+
   private func operation(_ stretch: Stretch, _ range: ByteRange, token: Int) -> ReadOperation {
     var operation = ReadOperation(
       file: stretch.file, range: range, destination: destination(of: stretch, range), token: token,
@@ -152,6 +193,24 @@ package typealias ReadHandler =
       wantedByteCount: stretch.isCombined ? stretch.wantedByteCount : range.count)
     operation.hasWarmParts = stretch.isCombined && token >= 0
     return operation
+  }
+
+  /// An operation of several stretches that lie in memories of their own.
+  private func vectoredOperation(_ row: ClosedRange<Int>, _ range: ByteRange) -> ReadOperation {
+    var segments: [MemorySegment] = []
+    for request in requests[
+      stretches[row.lowerBound].requests.lowerBound..<stretches[row.upperBound].requests.upperBound]
+    {
+      guard case .memory(let memory) = request.target, let part = request.range.intersection(range) else {
+        preconditionFailure("what is read in a row goes to memories")
+      }
+      unsafe segments.append(
+        MemorySegment(address: memory + (part.offset - request.range.offset), byteCount: part.count))
+    }
+    // It is read directly where one of its stretches would be.
+    return ReadOperation(
+      file: stretches[row.lowerBound].file, range: range, destination: .memories(segments),
+      token: row.lowerBound, extentByteCount: stretches[row].reduce(0) { max($0, $1.range.count) })
   }
 
   private func isForHandler(_ stretch: Stretch) -> Bool {
@@ -168,6 +227,8 @@ package typealias ReadHandler =
   }
 
   package func completed(_ operation: ReadOperation, _ bytes: UnsafeRawBufferPointer) throws(GraftError) {
+    // What is read in a row has no twins.
+    if case .memories = operation.destination { return }
     let stretch = operation.token >= 0 ? stretches[operation.token] : warmStretches[~operation.token]
     guard case .slot = operation.destination else {
       let first = stretch.requests.lowerBound
@@ -267,6 +328,41 @@ package typealias ReadHandler =
       stretches.append(stretch)
     }
     return stretches
+  }
+
+  /// Puts those in a row that are read from one into the next.
+  private static func rows(
+    of stretches: [Stretch], _ requests: [ReadRequest], _ twins: [Int: [ReadTarget]]
+  ) -> [Range<Int>] {
+    var rows: [Range<Int>] = []
+    var mayGoOn = false
+    for (index, stretch) in stretches.enumerated() {
+      let isForMemory = isForMemory(stretch, requests, twins)
+      if mayGoOn, isForMemory, let row = rows.last, stretches[index - 1].file == stretch.file,
+        stretches[index - 1].range.end == stretch.range.offset
+      {
+        rows[rows.count - 1] = row.lowerBound..<(index + 1)
+      } else {
+        rows.append(index..<(index + 1))
+      }
+      mayGoOn = isForMemory
+    }
+    return rows
+  }
+
+  /// Whether all of a stretch goes to a few memories, each byte to one: no gap, no handler, no twin.
+  private static func isForMemory(
+    _ stretch: Stretch, _ requests: [ReadRequest], _ twins: [Int: [ReadTarget]]
+  ) -> Bool {
+    // Beside others it is one too few; what is more comes through a slot, in one read.
+    guard stretch.requests.count < ReadDestination.mostSegments else { return false }
+    var end = stretch.range.offset
+    for index in stretch.requests {
+      guard case .memory = requests[index].target, twins[index] == nil, requests[index].range.offset == end
+      else { return false }
+      end = requests[index].range.end
+    }
+    return true
   }
 }
 

@@ -1,11 +1,16 @@
+package import Glibc
 package import GraftCore
 
 /// One read for the kernel.
 @safe package struct KernelRead {
   /// The descriptor of the file.
   package var descriptor: CInt
-  /// Where the bytes go; valid until the read is completed.
+  /// Where the bytes go, or the first of them; valid until the read is completed.
   package var address: UnsafeMutableRawPointer
+  /// Where they go if that is not one memory: pieces that are together as long as the read, and ``address`` is the first one's.
+  ///
+  /// The list itself is valid until the read is completed, too.
+  package var segments: UnsafeBufferPointer<iovec>?
   /// How many bytes.
   package var byteCount: Int
   /// From where in the file.
@@ -18,10 +23,11 @@ package import GraftCore
   /// A read.
   package init(
     descriptor: CInt, address: UnsafeMutableRawPointer, byteCount: Int, offset: Int, tag: Int,
-    isAsynchronous: Bool
+    isAsynchronous: Bool, segments: UnsafeBufferPointer<iovec>? = nil
   ) {
     self.descriptor = descriptor
     unsafe self.address = address
+    unsafe self.segments = segments
     self.byteCount = byteCount
     self.offset = offset
     self.tag = tag

@@ -1,5 +1,21 @@
 package import GraftCore
 
+/// A piece of memory that a read fills, among several.
+///
+/// Unchecked for the address, as ``ReadDestination``.
+@safe package struct MemorySegment: @unchecked Sendable {
+  /// Where it begins.
+  package var address: UnsafeMutableRawPointer
+  /// How long it is.
+  package var byteCount: Int
+
+  /// A piece of memory.
+  package init(address: UnsafeMutableRawPointer, byteCount: Int) {
+    unsafe self.address = address
+    self.byteCount = byteCount
+  }
+}
+
 /// Where the bytes of one read go.
 ///
 /// Unchecked for the address: whoever makes a destination gives its memory over to the engine until the run has ended,
@@ -7,8 +23,13 @@ package import GraftCore
 @safe package enum ReadDestination: @unchecked Sendable {
   /// Into this memory, which has room for them and stays valid until the run has returned or thrown.
   case memory(UnsafeMutableRawPointer)
+  /// Into these one after another: at most ``mostSegments``, none of them empty, together as long as the read.
+  case memories([MemorySegment])
   /// Into a slot of the engine, lent to ``ReadWork/completed(_:_:)`` and reused after it.
   case slot
+
+  /// The most pieces of memory of one read: as many as Linux copies to its stack; for more it allocates.
+  package static let mostSegments = 8
 }
 
 /// One range of one file that is read as a unit, at most ``StagingLayout/operationByteCount`` bytes long.
@@ -56,7 +77,7 @@ package protocol ReadWork: Sendable {
   /// Called once for each operation when its bytes are in place, in no particular order.
   ///
   /// - Parameter bytes: The bytes of the operation's range, in its own memory or in a slot; the slot is reused after
-  ///   this returns.
+  ///   this returns. None where they lie in several memories.
   /// - Throws: Whatever is to end the run. After an error or a cancellation no further operation is completed.
   func completed(_ operation: ReadOperation, _ bytes: UnsafeRawBufferPointer) throws(GraftError)
 
@@ -64,8 +85,24 @@ package protocol ReadWork: Sendable {
   ///
   /// Only asked of operations that say so.
   func warmParts(of operation: ReadOperation) -> [ReadOperation]
+
+  /// The operations to do instead of this one, because it is to be read directly, which goes to one memory at a time.
+  ///
+  /// Only asked of operations with several memories; none of the parts has several.
+  func directParts(of operation: ReadOperation) -> [ReadOperation]
 }
 
 extension ReadWork {
   package func warmParts(of operation: ReadOperation) -> [ReadOperation] { [] }
+
+  package func directParts(of operation: ReadOperation) -> [ReadOperation] {
+    guard case .memories(let segments) = operation.destination else { return [operation] }
+    var offset = operation.range.offset
+    return segments.map { segment in
+      defer { offset += segment.byteCount }
+      return unsafe ReadOperation(
+        file: operation.file, range: ByteRange(offset: offset, count: segment.byteCount),
+        destination: .memory(segment.address), token: operation.token)
+    }
+  }
 }

@@ -29,9 +29,18 @@ internal import GraftCore
   /// Whether other threads may be brought in: a ring needs none, and they use the slots that a ring would.
   private var mayAddHelpers = false
   private var residency = ResidencyView()
+  /// For each entry, the pieces of memory of its read in flight, where that has several.
+  private var segments: UnsafeMutablePointer<iovec>?
 
   /// How an operation's bytes come.
   private enum Mode {
+    var isDirect: Bool {
+      switch self {
+      case .buffered: false
+      case .directInPlace, .directStaged: true
+      }
+    }
+
     /// Through the page cache, into place.
     case buffered
     /// Around it, into place, the unaligned ends through an edge.
@@ -44,7 +53,8 @@ internal import GraftCore
   @safe private struct Entry {
     let operation: ReadOperation
     var mode: Mode
-    /// Where the byte at the operation's offset goes, in its destination or a slot.
+    /// Where the byte at the operation's offset goes, in its destination or a slot, and those behind it unless it has
+    /// several memories.
     var base: UnsafeMutableRawPointer
     var slot: Int?
     /// The offset in the file up to which all is in place.
@@ -56,12 +66,7 @@ internal import GraftCore
     var read: (offset: Int, byteCount: Int, isEdge: Bool) = (0, 0, false)
 
     var range: ByteRange { operation.range }
-    var isDirect: Bool {
-      switch mode {
-      case .buffered: false
-      case .directInPlace, .directStaged: true
-      }
-    }
+    var isDirect: Bool { mode.isDirect }
   }
 
   /// A submission of small reads is shared by this many bytes of them; larger reads are submitted each at once, so that
@@ -79,6 +84,11 @@ internal import GraftCore
   init(_ run: ReadRun, _ share: ReadShare) {
     self.run = run
     self.share = share
+  }
+
+  deinit {
+    // Whoever has served to the end, or abandoned the queue, has no read in flight.
+    unsafe segments?.deallocate()
   }
 
   // MARK: the loop
@@ -190,6 +200,10 @@ internal import GraftCore
       pending += run.work.warmParts(of: operation).reversed()
       return true
     }
+    if mode.isDirect, case .memories = operation.destination {
+      pending += run.work.directParts(of: operation).reversed()
+      return true
+    }
     let isWaiting = warmth != .warm
     if isWaiting, mayAddHelpers {
       mayAddHelpers = false
@@ -207,6 +221,13 @@ internal import GraftCore
     case (.buffered, .memory(let memory)), (.directInPlace, .memory(let memory)):
       slot = nil
       unsafe base = memory
+    case (_, .memories(let segments)):
+      precondition(
+        !mode.isDirect && (1...ReadDestination.mostSegments).contains(segments.count)
+          && segments.reduce(0) { $0 + $1.byteCount } == operation.range.count,
+        "a read fills a few memories exactly, and only through the cache")
+      slot = nil
+      unsafe base = segments[0].address
     case (.directStaged(let file), _):
       guard let free = freeSlots.popLast() else { return false }
       slot = free
@@ -257,7 +278,7 @@ internal import GraftCore
 
   private func direct(_ operation: ReadOperation, _ file: DirectFile) -> Mode {
     switch operation.destination {
-    case .slot: return .directStaged(file)
+    case .slot, .memories: return .directStaged(file)
     case .memory(let memory):
       let difference = Int(bitPattern: memory) &- operation.range.offset
       let isCongruent = difference & (file.alignment - 1) == 0
@@ -274,11 +295,19 @@ internal import GraftCore
     let end = entry.range.end
     let descriptor: CInt
     let address: UnsafeMutableRawPointer
+    var segments: UnsafeBufferPointer<iovec>?
     switch entry.mode {
     case .buffered:
       descriptor = run.files.files[entry.operation.file].rawDescriptor
       entry.read = (position, min(end - position, run.layout.bufferedReadByteCount), false)
-      unsafe address = entry.base + (position - entry.range.offset)
+      if case .memories(let memories) = entry.operation.destination {
+        let part = position - entry.range.offset
+        let list = unsafe list(memories, part..<(part + entry.read.byteCount), of: index)
+        unsafe address = list[0].iov_base
+        unsafe segments = list.count > 1 ? list : nil
+      } else {
+        unsafe address = entry.base + (position - entry.range.offset)
+      }
     case .directInPlace(let file):
       descriptor = file.descriptor.rawValue
       let unit = file.alignment
@@ -300,7 +329,8 @@ internal import GraftCore
     entries[index] = entry
     let read = unsafe KernelRead(
       descriptor: descriptor, address: address, byteCount: entry.read.byteCount, offset: entry.read.offset,
-      tag: index, isAsynchronous: entry.isAsynchronous && !entry.isDirect || entry.attemptCount > 0)
+      tag: index, isAsynchronous: entry.isAsynchronous && !entry.isDirect || entry.attemptCount > 0,
+      segments: segments)
     queue.prepare(read)
     issuedCount += 1
     preparedByteCount += read.byteCount
@@ -413,8 +443,10 @@ internal import GraftCore
       statistics.bouncedByteCount += operation.range.count
       unsafe start = memory
     }
+    var byteCount = operation.range.count
+    if case .memories = operation.destination { byteCount = 0 }
     do throws(GraftError) {
-      unsafe try finish(operation, UnsafeRawBufferPointer(start: start, count: operation.range.count))
+      unsafe try finish(operation, UnsafeRawBufferPointer(start: start, count: byteCount))
       release(index)
     } catch {
       fail(index, error)
@@ -453,6 +485,30 @@ internal import GraftCore
       preconditionFailure("whoever reads by edges has the arena")
     }
     return unsafe arenaBase + run.layout.edgeOffset(worker: share.worker, entry: share.helper + index)
+  }
+
+  /// Lists which pieces of these memories a part of an entry's bytes goes to, for the kernel, until the entry's next read.
+  ///
+  /// - Parameter part: The bytes, counted from the operation's first.
+  private func list(
+    _ memories: [MemorySegment], _ part: Range<Int>, of index: Int
+  ) -> UnsafeBufferPointer<iovec> {
+    let most = ReadDestination.mostSegments
+    let all = unsafe segments ?? .allocate(capacity: entries.count * most)
+    unsafe segments = all
+    let list = unsafe all + index * most
+    var count = 0
+    var start = 0
+    for memory in memories {
+      let piece = part.clamped(to: start..<(start + memory.byteCount))
+      if !piece.isEmpty {
+        unsafe (list + count).initialize(
+          to: iovec(iov_base: memory.address + (piece.lowerBound - start), iov_len: piece.count))
+        count += 1
+      }
+      start += memory.byteCount
+    }
+    return unsafe UnsafeBufferPointer(start: list, count: count)
   }
 
   private func arena() throws(GraftError) -> UnsafeMutableRawPointer {

@@ -37,7 +37,8 @@ internal import GraftCore
   func prepare(_ read: KernelRead) {
     var request = unsafe graft_ring_read(
       buffer: read.address, byte_count: UInt32(read.byteCount), descriptor: read.descriptor,
-      offset: UInt64(read.offset), token: UInt64(read.tag), asynchronous: read.isAsynchronous)
+      offset: UInt64(read.offset), token: UInt64(read.tag), asynchronous: read.isAsynchronous,
+      segments: read.segments?.baseAddress, segment_count: UInt32(read.segments?.count ?? 0))
     let result = unsafe graft_ring_prepare(ring, &request)
     precondition(result == 0, "no more reads than the ring has entries")
     unsubmitted.append(read.tag)

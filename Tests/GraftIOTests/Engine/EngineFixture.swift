@@ -85,25 +85,70 @@ struct RequestSet {
         ranges.append(other)
       }
     }
+    self.init(ranges, groups: ranges.indices.map { $0..<($0 + 1) }, handlerOneIn: 3, random: &random)
+  }
+
+  /// Random requests that follow one another in their files: small ones and large ones, most of them elsewhere in memory than
+  /// their neighbours, some few for a handler or wanted twice, and a gap here and there.
+  init(neighboursIn files: RandomFiles, random: inout SeededGenerator) {
+    var ranges: [(file: Int, range: ByteRange)] = []
+    var groups: [Range<Int>] = []
+    for file in files.contents.indices {
+      var offset = Int.random(in: 0..<5000, using: &random)
+      while offset < files.contents[file].count {
+        let limit = [10, 5_000, 65_536, 200_000].randomElement(using: &random) ?? 1
+        let length = min(Int.random(in: 1...limit, using: &random), files.contents[file].count - offset)
+        ranges.append((file, ByteRange(offset: offset, count: length)))
+        offset += length
+        let last = ranges.count - 1
+        if let group = groups.last, ranges[group.lowerBound].file == file,
+          ranges[last - 1].range.end == offset - length,
+          Int.random(in: 0..<6, using: &random) == 0
+        {
+          groups[groups.count - 1] = group.lowerBound..<ranges.count
+        } else {
+          groups.append(last..<ranges.count)
+        }
+        if Int.random(in: 0..<10, using: &random) == 0 {
+          offset += [1, 500, 9_000].randomElement(using: &random) ?? 0
+        }
+        if Int.random(in: 0..<16, using: &random) == 0 {
+          ranges.append(ranges[last])
+          groups.append((last + 1)..<ranges.count)
+        }
+      }
+    }
+    groups.shuffle(using: &random)
+    self.init(ranges, groups: groups, handlerOneIn: 16, random: &random)
+  }
+
+  /// - Parameter groups: which of them lie one after another in memory, in the order in which the groups lie there.
+  private init(
+    _ ranges: [(file: Int, range: ByteRange)], groups: [Range<Int>], handlerOneIn: Int,
+    random: inout SeededGenerator
+  ) {
     let guardCount = 8192
     memory = Memory(ranges.reduce(guardCount) { $0 + $1.range.count + 2 * guardCount })
     received = Locked([:])
+    requests = ranges.enumerated().map { token, range in
+      ReadRequest(file: range.file, range: range.range, target: .handler(token: token))
+    }
+    places = Array(repeating: nil, count: ranges.count)
     var cursor = guardCount
-    for (token, (file, range)) in ranges.enumerated() {
-      switch Int.random(in: 0..<3, using: &random) {
-      case 0:
-        requests.append(ReadRequest(file: file, range: range, target: .handler(token: token)))
-        places.append(nil)
-        continue
-      case 1:
+    for group in groups {
+      if Int.random(in: 0..<handlerOneIn, using: &random) == 0 { continue }
+      if Bool.random(using: &random) {
         // Congruent with the file's offset, so that direct reads go straight into place.
-        cursor += (range.offset - cursor) & 4095
-      default:
+        cursor += (ranges[group.lowerBound].range.offset - cursor) & 4095
+      } else {
         cursor += Int.random(in: 1..<64, using: &random)
       }
-      requests.append(ReadRequest(file: file, range: range, target: .memory(memory.base + cursor)))
-      places.append(cursor)
-      cursor += range.count + 64
+      for token in group {
+        requests[token].target = .memory(memory.base + cursor)
+        places[token] = cursor
+        cursor += ranges[token].range.count
+      }
+      cursor += 64
     }
   }
 

@@ -9,12 +9,16 @@ import Testing
 private final class EndlessWork: ReadWork {
   let memory: Memory
   let blockByteCount: Int
+  let isVectored: Bool
   let cursor = Atomic(0)
   let completedCount = Atomic(0)
   let onCompletion: @Sendable (Int) -> Void
 
-  init(blockByteCount: Int = 16 << 10, onCompletion: @escaping @Sendable (Int) -> Void) {
+  init(
+    blockByteCount: Int = 16 << 10, isVectored: Bool = false, onCompletion: @escaping @Sendable (Int) -> Void
+  ) {
     self.blockByteCount = blockByteCount
+    self.isVectored = isVectored
     memory = Memory(1 << 20)
     self.onCompletion = onCompletion
   }
@@ -22,8 +26,13 @@ private final class EndlessWork: ReadWork {
   func next() -> ReadOperation? {
     let block = cursor.add(1, ordering: .relaxed).oldValue % ((1 << 20) / blockByteCount)
     let range = ByteRange(offset: block * blockByteCount, count: blockByteCount)
+    let half = blockByteCount / 2
+    let base = memory.base + range.offset
+    // The halves change places.
+    let segments = [base + half, base].map { MemorySegment(address: $0, byteCount: half) }
     return ReadOperation(
-      file: 0, range: range, destination: .memory(memory.base + range.offset), extentByteCount: 1 << 20)
+      file: 0, range: range, destination: isVectored ? .memories(segments) : .memory(base),
+      extentByteCount: 1 << 20)
   }
 
   func completed(_ operation: ReadOperation, _ bytes: UnsafeRawBufferPointer) throws(GraftError) {
@@ -35,15 +44,15 @@ private final class EndlessWork: ReadWork {
 @Suite(.timeLimit(.minutes(5))) struct EngineLifeTests {
   let file = sharedFiles.files[4]
 
-  @Test(arguments: EngineCase.all.filter { $0.isRunnable && $0.threadCount == 3 })
-  func `a cancelled read returns at once, and nothing is written after it`(_ engineCase: EngineCase)
-    async throws
-  {
+  @Test(arguments: EngineCase.all.filter { $0.isRunnable && $0.threadCount == 3 }, [false, true])
+  func `a cancelled read returns at once, and nothing is written after it`(
+    _ engineCase: EngineCase, _ isVectored: Bool
+  ) async throws {
     let kernel = engineCase.kernel(seed: testSeed)
     let engine = ReadEngine(kernel: kernel)
     for after in [1, 2, 17, 60] {
       let (arrivals, arrived) = AsyncStream<Void>.makeStream()
-      let work = EndlessWork { count in
+      let work = EndlessWork(isVectored: isVectored) { count in
         if count == after { arrived.finish() }
       }
       let file = file

@@ -28,6 +28,8 @@ final class SimulatedKernel: ReadKernel {
     var openDirectCount = 0
     var violations: [String] = []
     var asynchronousCount = 0
+    /// Reads into several memories.
+    var vectoredCount = 0
   }
 
   let state: Mutex<State>
@@ -58,6 +60,7 @@ final class SimulatedKernel: ReadKernel {
 
   var readCount: Int { state.withLock { $0.readCount } }
   var inFlightCount: Int { state.withLock { $0.inFlightCount } }
+  var vectoredCount: Int { state.withLock { $0.vectoredCount } }
   var violations: [String] { state.withLock { $0.violations } }
 
   func makeRingQueue(capacity: Int) throws(RingRefusal) -> any ReadQueue {
@@ -94,11 +97,14 @@ final class SimulatedKernel: ReadKernel {
     if latencyMicroseconds > 0 { usleep(latencyMicroseconds) }
     let (index, isDirect) = state.withLock { state in
       defer { state.readCount += 1 }
+      if read.segments != nil { state.vectoredCount += 1 }
       return (state.readCount, state.directDescriptors.contains(read.descriptor))
     }
     if let alignment, isDirect {
       let mask = alignment - 1
-      if read.offset & mask != 0 || read.byteCount & mask != 0 || Int(bitPattern: read.address) & mask != 0 {
+      if read.segments != nil || read.offset & mask != 0 || read.byteCount & mask != 0
+        || Int(bitPattern: read.address) & mask != 0
+      {
         state.withLock { $0.violations.append("direct read of \(read.byteCount) bytes at \(read.offset)") }
         return -Int(EINVAL)
       }
@@ -110,8 +116,28 @@ final class SimulatedKernel: ReadKernel {
     case .short(let limit): byteCount = min(byteCount, max(1, limit))
     case nil: break
     }
-    let result = pread(read.descriptor, read.address, byteCount, off_t(read.offset))
-    return result >= 0 ? result : -Int(errno)
+    guard let segments = read.segments else {
+      let result = pread(read.descriptor, read.address, byteCount, off_t(read.offset))
+      return result >= 0 ? result : -Int(errno)
+    }
+    let lengths = segments.map(\.iov_len)
+    if segments.count < 2 || segments.count > ReadDestination.mostSegments || lengths.contains(0)
+      || lengths.reduce(0, +) != read.byteCount || segments[0].iov_base != read.address
+    {
+      state.withLock { $0.violations.append("segments of \(lengths) bytes for \(read.byteCount)") }
+      return -Int(EFAULT)
+    }
+    // Through other memory, so that it depends on nothing which is tested here.
+    var bytes = [UInt8](repeating: 0, count: byteCount)
+    let result = pread(read.descriptor, &bytes, byteCount, off_t(read.offset))
+    guard result >= 0 else { return -Int(errno) }
+    var rest = bytes[..<result]
+    for segment in segments {
+      let piece = rest.prefix(segment.iov_len)
+      UnsafeMutableRawBufferPointer(start: segment.iov_base, count: piece.count).copyBytes(from: piece)
+      rest = rest.dropFirst(piece.count)
+    }
+    return result
   }
 }
 
