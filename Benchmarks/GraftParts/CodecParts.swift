@@ -39,7 +39,9 @@ extension Part {
     }
   }
 
-  /// A chunk of bfloat16 weights with its checksum. Sendable, because one run comes after the other.
+  /// A chunk of bfloat16 weights with its checksum.
+  ///
+  /// Sendable, because one run comes after the other.
   @safe private final class Chunk: @unchecked Sendable {
     let elements: PoolExtent
     private let encoded, decoded: PoolExtent

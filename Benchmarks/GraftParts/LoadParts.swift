@@ -2,7 +2,9 @@ internal import Graft
 internal import GraftIO
 
 extension Part {
-  /// Whole loads and saves of a small model in the page cache. How many reads and bytes they take is what matters here.
+  /// Whole loads and saves of a small model in the page cache.
+  ///
+  /// How many reads and bytes they take is what matters here.
   static let loads: [Part] = [
     Part("load a model") { (size, folder) async throws(GraftError) in
       let checkpoint = try await layers(16, width: size == .full ? 64 : 16, folder)

@@ -2,7 +2,9 @@ import Benchmark
 import Foundation
 import GraftParts
 
-/// One benchmark for each part. Throughput is of what the part's `workCount` counts: bytes, leaves or keys.
+/// One benchmark for each part.
+///
+/// Throughput is of what the part's `workCount` counts: bytes, leaves or keys.
 let benchmarks: @Sendable () -> Void = {
   let folder = ".build/parts"
   for part in Part.all {
