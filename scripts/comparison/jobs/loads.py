@@ -6,8 +6,8 @@ from comparison.jobs import Setting
 from comparison.turns import Job
 
 FIRST_LOAD = (
-    "It is memory that decides a first load, not reading: Graft asks for its result in huge pages, from all processors at once, and a virtual "
-    "machine whose host has taken free memory back gives those slowly. The row *small pages* is the same load with huge pages switched off for "
+    "It is memory that decides a first load, not reading: a virtual machine whose host has taken free memory back gives it slowly, and huge pages "
+    "of it most slowly, so that Graft times both while it populates its result. The row *small pages* is the same load with huge pages switched off for "
     "the process; later loads, which reuse the memory, are alike.")
 
 SMALL_PAGES = "without huge pages, by `prctl`; no setting of Graft's"
