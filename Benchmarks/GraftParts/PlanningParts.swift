@@ -72,7 +72,14 @@ extension Part {
       }
       try await surgery.save(to: path, as: .safetensors)
     }
-    return try await Checkpoint(at: path)
+    return try await Checkpoint(at: path, tuning: buffered)
+  }
+
+  /// Reads through the page cache, so that what is counted is the same where the kernel has evicted the file meanwhile.
+  static var buffered: Tuning {
+    var tuning = Tuning()
+    tuning.access = .buffered
+    return tuning
   }
 
   /// A surgery on a checkpoint, or on none.
