@@ -32,6 +32,10 @@ extension Part {
     Part("decode weights, \(compression)") { (size, _) throws(GraftError) in
       let chunk = try Chunk(compression, size)
       try chunk.encode()
+      try chunk.decode()
+      guard chunk.isDecodedRight else {
+        throw GraftError(.invalidArgument, "\(compression) does not give back what it encoded")
+      }
       return Prepared(workCount: chunk.elements.byteCount) { () throws(GraftError) in
         try chunk.decode()
         return chunk.counts
@@ -80,6 +84,8 @@ extension Part {
 
     var counts: [String: Int] { isOurs ? ["encoded bytes": encodedByteCount] : [:] }
 
+    var isDecodedRight: Bool { unsafe elements.bytes.elementsEqual(decoded.bytes) }
+
     func encode() throws(GraftError) {
       do throws(CodecFailure) {
         encodedByteCount = unsafe try encoder.encode(
@@ -92,7 +98,9 @@ extension Part {
     func decode() throws(GraftError) {
       do throws(CodecFailure) {
         let source = unsafe UnsafeRawBufferPointer(rebasing: encoded.bytes[..<encodedByteCount])
-        var destination = unsafe MutableRawSpan(_unsafeBytes: decoded.bytes)
+        // A name of its own: Swift 6.3's optimiser aborts when the span is made of the property.
+        let room = unsafe decoded.bytes
+        var destination = unsafe MutableRawSpan(_unsafeBytes: room)
         unsafe try decoder.decode(RawSpan(_unsafeBytes: source), through: chain, into: &destination)
       } catch {
         throw error.graftError()
