@@ -429,9 +429,15 @@ extension Tree {
 
   /// Every leaf with its path, depth first, children in order.
   public var leaves: [(path: TreePath, leaf: Leaf)] {
-    var result: [(path: TreePath, leaf: Leaf)] = []
-    forEachLeaf { result.append((path: $0, leaf: $1)) }
-    return result
+    // Other modules cannot specialise this, and looking up the types of pairs for every node takes longer than the walk.
+    @_specialize(where Leaf == LeafSpec)
+    @_specialize(where Leaf == LeafValue)
+    @_specialize(where Leaf == LazyLeaf)
+    get {
+      var result: [(path: TreePath, leaf: Leaf)] = []
+      forEachLeaf { result.append((path: $0, leaf: $1)) }
+      return result
+    }
   }
 
   /// The tree with each leaf replaced by what `body` makes of it, which may be a subtree; faults stay.
