@@ -101,6 +101,44 @@ import Testing
       ].sorted(by: NaturalOrder.precedes) == ["", "a", "layer1", "layer02", "layer2"] + sorted[5...])
   }
 
+  /// The same order told differently: names are cut into numbers and other bytes, and the pieces compared.
+  @Test func `it is the order of the pieces`() {
+    func pieces(_ text: String) -> [[UInt8]] {
+      var pieces: [[UInt8]] = []
+      for byte in text.utf8 {
+        let isDigit = (0x30...0x39).contains(byte)
+        if isDigit, let last = pieces.last, (0x30...0x39).contains(last[0]) {
+          pieces[pieces.count - 1].append(byte)
+        } else {
+          pieces.append([byte])
+        }
+      }
+      return pieces
+    }
+    func isBefore(_ a: [UInt8], _ b: [UInt8]) -> Bool? {
+      guard (0x30...0x39).contains(a[0]), (0x30...0x39).contains(b[0]) else {
+        return a == b ? nil : a[0] < b[0]
+      }
+      let (x, y) = (Array(a.drop { $0 == 0x30 }), Array(b.drop { $0 == 0x30 }))
+      if x == y { return nil }
+      return x.count != y.count ? x.count < y.count : x.lexicographicallyPrecedes(y)
+    }
+    func precedes(_ a: String, _ b: String) -> Bool {
+      let (x, y) = (pieces(a), pieces(b))
+      for (p, q) in zip(x, y) { if let answer = isBefore(p, q) { return answer } }
+      return x.count != y.count ? x.count < y.count : Array(a.utf8).lexicographicallyPrecedes(Array(b.utf8))
+    }
+    var random = SeededGenerator.forTest()
+    let parts = ["0", "00", "1", "9", "10", "123", "a", "B", ".", "é", ""]
+    func text() -> String { (0..<5).map { _ in parts.randomElement(using: &random) ?? "" }.joined() }
+    for _ in 0..<5000 {
+      let (a, b) = (text(), text())
+      #expect(NaturalOrder.precedes(a, b) == precedes(a, b), "seed \(random.seed): \(a) \(b)")
+      let (p, q) = (TreePath([Key(a), "x"]), TreePath([Key(b), "x"]))
+      #expect(NaturalOrder.precedes(p, q) == precedes(a, b), "seed \(random.seed): \(p) \(q)")
+    }
+  }
+
   @Test func `it is a strict total order`() {
     var random = SeededGenerator.forTest()
     let pieces = ["0", "00", "1", "9", "10", "a", "B", ".", "é", ""]
