@@ -56,7 +56,8 @@ struct Loading {
 
   private func readIntoPool(_ plan: Plan) async throws(GraftError) -> ([Tensor], ReadReport) {
     let destination = try await HostDestination(plan, tuning: tuning)
-    let report = try await Executor(plan, tuning: tuning).run(into: destination.places, progress: progress)
+    let report = try await Executor(plan, tuning: tuning, pages: destination.pages)
+      .run(into: destination.places, progress: progress)
     return (destination.tensors, report)
   }
 

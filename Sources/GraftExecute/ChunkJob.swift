@@ -40,10 +40,11 @@ struct ChunkJob: Sendable {
     return ByteRange(offset: first, count: (ranges.map(\.end).max() ?? first) - first)
   }
 
+  /// Whether it is decoded from its beginning to its end, straight into its place.
+  var isStreamedIntoPlace: Bool { unsafe chain.canStream && chain.canStreamIntoPlace && wholePlace != nil }
+
   /// Whether a stream of it may stop before its end, and go on for another job.
-  var isStreamedThroughWindow: Bool {
-    unsafe chain.canStream && !(chain.canStreamIntoPlace && wholePlace != nil)
-  }
+  var isStreamedThroughWindow: Bool { chain.canStream && !isStreamedIntoPlace }
 
   /// The bytes that come to a place.
   var copiedByteCount: Int { copies.reduce(0) { $0 + $1.copy.copiedByteCount } }

@@ -11,12 +11,14 @@ internal import GraftIO
 /// there: see DecodingThreads.swift.
 @safe struct ChunkStream {
   /// Where the encoded bytes are.
-  enum Source: Sendable {
+  enum Source {
     case file(File, ByteRange, Cancellation)
+    /// All of a chunk's bytes, which were announced to a reader.
+    case reader(StreamReader, Cancellation)
     case memory([UInt8])
 
     var isFile: Bool {
-      if case .file = self { true } else { false }
+      if case .memory = self { false } else { true }
     }
   }
 
@@ -34,11 +36,16 @@ internal import GraftIO
 
   /// Long enough that a read's own cost does not show, short enough that the bytes are still in the cache when they are decoded.
   static let blockByteCount = 256 << 10
+  /// How much of the result gets its pages at once: as much as a huge page.
+  private static let preparedByteCount = 2 << 20
 
   private let job: ChunkJob
   private let source: Source
   private let thread: DecodingThread
+  private let pages: PagesOnDemand?
   private let block: UnsafeMutableRawBufferPointer
+  /// The encoded bytes that were read last: in ``block``, or lent by a reader.
+  private var encoded: UnsafeRawBufferPointer
   private let window: UnsafeMutableRawBufferPointer
 
   /// The encoded bytes of the chunk that were taken from the source, and those of them that the decoder has not taken.
@@ -50,13 +57,15 @@ internal import GraftIO
   /// Whether all of the chunk was decoded, and its end was right.
   private(set) var isFinished = false
 
-  init(job: ChunkJob, source: Source, thread: DecodingThread) {
+  init(job: ChunkJob, source: Source, thread: DecodingThread, pages: PagesOnDemand?) {
     self.job = job
+    self.pages = pages
     self.source = source
     self.thread = thread
     let blockByteCount = unsafe Swift.min(Self.blockByteCount, thread.scratch.count / 4)
     unsafe block = UnsafeMutableRawBufferPointer(rebasing: thread.scratch[..<blockByteCount])
     unsafe window = UnsafeMutableRawBufferPointer(rebasing: thread.scratch[blockByteCount...])
+    unsafe encoded = UnsafeRawBufferPointer(block)
   }
 
   /// Decodes what the job wants, and takes it to its places.
@@ -76,9 +85,14 @@ internal import GraftIO
 
   private mutating func decodeIntoPlace(_ place: UnsafeMutableRawBufferPointer) throws(Failure) {
     try begin(intoPlace: true)
+    var filled = 0
     while position < job.range.count || !pending.isEmpty {
       try readOn()
+      // What a block decodes to is not known; beyond a guess the memory gets its pages when it is written to.
+      let reached = Swift.min(place.count, filled + Swift.max(2 * pending.count, Self.preparedByteCount))
+      unsafe try prepare(UnsafeMutableRawBufferPointer(rebasing: place[filled..<reached]))
       let progress = unsafe try decodeOn(into: place)
+      filled += progress.produced
       // The chunk is full and more encoded bytes are left that the decoder does not want.
       if progress.consumed == 0 && progress.produced == 0 && !pending.isEmpty { break }
     }
@@ -154,6 +168,7 @@ internal import GraftIO
     defer { unsafe memory.deallocate() }
     let encoded = unsafe UnsafeMutableRawBufferPointer(rebasing: memory[..<job.range.count])
     unsafe try read(ByteRange(offset: 0, count: job.range.count), into: encoded)
+    if let whole = unsafe whole { unsafe try prepare(whole) }
     let place = unsafe whole ?? UnsafeMutableRawBufferPointer(rebasing: memory[job.range.count..<byteCount])
     do throws(CodecFailure) {
       unsafe try thread.decode(UnsafeRawBufferPointer(encoded), through: job.chain, into: place)
@@ -202,22 +217,36 @@ internal import GraftIO
     }
   }
 
+  /// Gives memory of the result its pages.
+  private func prepare(_ memory: UnsafeMutableRawBufferPointer) throws(Failure) {
+    guard let pages else { return }
+    do throws(GraftError) { unsafe try pages.prepare(memory) } catch { throw .other(error) }
+  }
+
   private mutating func readOn() throws(Failure) {
     guard pending.isEmpty, position < job.range.count else { return }
-    let count = unsafe Swift.min(block.count, job.range.count - position)
-    unsafe try read(
-      ByteRange(offset: position, count: count),
-      into: UnsafeMutableRawBufferPointer(rebasing: block[..<count]))
-    position += count
-    pending = 0..<count
-    if job.chain.stages.first == .zstd {
-      unsafe frames.walk(RawSpan(_unsafeBytes: UnsafeRawBufferPointer(rebasing: block[..<count])))
+    if case .reader(let reader, let cancellation) = source {
+      do throws(GraftError) {
+        try cancellation.check()
+        unsafe encoded = try reader.next()
+      } catch {
+        throw .other(error)
+      }
+    } else {
+      let count = unsafe Swift.min(block.count, job.range.count - position)
+      let part = unsafe UnsafeMutableRawBufferPointer(rebasing: block[..<count])
+      unsafe try read(ByteRange(offset: position, count: count), into: part)
+      unsafe encoded = UnsafeRawBufferPointer(part)
     }
+    unsafe position += encoded.count
+    pending = unsafe 0..<encoded.count
+    if job.chain.stages.first == .zstd { unsafe frames.walk(RawSpan(_unsafeBytes: encoded)) }
   }
 
   /// Reads a part of the chunk's encoded bytes.
   private mutating func read(_ part: ByteRange, into memory: UnsafeMutableRawBufferPointer) throws(Failure) {
     switch source {
+    case .reader: preconditionFailure("what a reader reads is decoded as it comes")
     case .memory(let bytes):
       unsafe bytes[part.offset..<part.end].withUnsafeBytes { unsafe memory.copyMemory(from: $0) }
     case .file(let file, let range, let cancellation):
@@ -236,10 +265,10 @@ internal import GraftIO
   private mutating func decodeOn(
     into destination: UnsafeMutableRawBufferPointer
   ) throws(Failure) -> ChunkDecoder.Progress {
-    let encoded = unsafe RawSpan(_unsafeBytes: UnsafeRawBufferPointer(rebasing: block[pending]))
+    let bytes = unsafe RawSpan(_unsafeBytes: UnsafeRawBufferPointer(rebasing: encoded[pending]))
     var span = unsafe MutableRawSpan(_unsafeBytes: destination)
     do throws(CodecFailure) {
-      let progress = try thread.decoder.decodeOn(encoded, into: &span)
+      let progress = try thread.decoder.decodeOn(bytes, into: &span)
       pending = (pending.lowerBound + progress.consumed)..<pending.upperBound
       return progress
     } catch {

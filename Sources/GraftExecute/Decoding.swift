@@ -5,7 +5,8 @@ internal import Synchronization
 
 /// Decodes the chunks of one execution, with a decoder and scratch memory for each thread.
 final class Decoding: Sendable {
-  let placing = Placing()
+  let placing: Placing
+  private let pages: PagesOnDemand?
 
   let plan: Plan
   let places: Places
@@ -16,10 +17,15 @@ final class Decoding: Sendable {
   private let threads: DecodingThreads
   private let verifiesChecksums: Bool
 
-  /// - Parameter threads: what to decode with, where an earlier execution may have left streams to go on with.
+  /// - Parameters:
+  ///   - threads: what to decode with, where an earlier execution may have left streams to go on with.
+  ///   - pages: what populates memory of the places on the way.
   init(
-    plan: Plan, places: Places, readLayout: StagingLayout, tuning: Tuning, threads: DecodingThreads? = nil
+    plan: Plan, places: Places, readLayout: StagingLayout, tuning: Tuning, threads: DecodingThreads? = nil,
+    pages: PagesOnDemand? = nil
   ) throws(GraftError) {
+    placing = Placing(pages: pages)
+    self.pages = pages
     self.plan = plan
     self.places = places
     allJobs = try ChunkJob.jobs(of: plan, places: places)
@@ -55,6 +61,12 @@ final class Decoding: Sendable {
     try threads.lend { (thread) throws(GraftError) in
       do throws(CodecFailure) {
         if let place = unsafe job.wholePlace {
+          do throws(GraftError) {
+            unsafe try self.pages?.prepare(place)
+          } catch {
+            thread.failure = error
+            return
+          }
           unsafe try thread.decode(bytes, through: job.chain, into: place)
           return
         }
@@ -78,6 +90,8 @@ final class Decoding: Sendable {
   struct Statistics: Sendable {
     var bytesRead = 0
     var requestCount = 0
+    /// Of the bytes read, those that came around the page cache.
+    var directByteCount = 0
     /// The bytes of chunks that were decoded to their end and have the checksums that stand with them.
     var bytesVerified = 0
     /// Of one chunk: whether all its frames of zstd have checksums.
@@ -86,22 +100,50 @@ final class Decoding: Sendable {
 
   /// Streams chunks, each on one thread; blocks until all are done.
   ///
-  /// - Parameter file: the open file of a plan's index.
+  /// - Parameters:
+  ///   - reader: makes what a thread reads with.
+  ///   - file: the open file of a plan's index.
   func stream(
     _ jobs: [ChunkJob], cancellation: Cancellation, progress: ReadProgress?,
-    file: @escaping @Sendable (Int) -> File
+    reader: @escaping @Sendable () -> StreamReader, file: @escaping @Sendable (Int) -> File
   ) throws(GraftError) -> Statistics {
     let total = Mutex(Statistics())
-    try ParallelPieces.run(count: jobs.count, threadCount: threadCount) { (index) throws(GraftError) in
-      let job = jobs[index]
-      let source = ChunkStream.Source.file(file(job.file), job.range, cancellation)
-      let statistics = try self.stream(job, from: source)
-      total.withLock {
-        $0.bytesRead += statistics.bytesRead
-        $0.requestCount += statistics.requestCount
-        $0.bytesVerified += statistics.bytesVerified
+    let next = Atomic(0)
+    // A thread takes its next chunk when it begins with one, so that it can have that read meanwhile.
+    let lanes = Swift.min(threadCount, jobs.count)
+    try ParallelPieces.run(count: lanes, threadCount: lanes) { (_) throws(GraftError) in
+      let reader = self.threads.hasRoomForReader ? reader() : nil
+      func take() -> ChunkJob? {
+        let index = next.add(1, ordering: .relaxed).oldValue
+        guard index < jobs.count else { return nil }
+        if let reader, jobs[index].isStreamedIntoPlace {
+          reader.announce(jobs[index].range, of: file(jobs[index].file))
+        }
+        return jobs[index]
       }
-      progress?.add(job.copiedByteCount)
+      var following = take()
+      while let job = following {
+        following = take()
+        let statistics: Statistics
+        if let reader, job.isStreamedIntoPlace {
+          statistics = try self.stream(job, from: .reader(reader, cancellation))
+          reader.endRange()
+        } else {
+          statistics = try self.stream(job, from: .file(file(job.file), job.range, cancellation))
+        }
+        total.withLock {
+          $0.bytesRead += statistics.bytesRead
+          $0.requestCount += statistics.requestCount
+          $0.bytesVerified += statistics.bytesVerified
+        }
+        progress?.add(job.copiedByteCount)
+      }
+      guard let read = reader?.statistics else { return }
+      total.withLock {
+        $0.bytesRead += read.bytesRead
+        $0.requestCount += read.requestCount
+        $0.directByteCount += read.directByteCount
+      }
     }
     return total.withLock { $0 }
   }
@@ -114,7 +156,7 @@ final class Decoding: Sendable {
     let source = source
     try threads.lend(to: source.isFile && job.isStreamedThroughWindow ? job : nil) {
       (thread) throws(GraftError) in
-      var stream = ChunkStream(job: job, source: source, thread: thread)
+      var stream = ChunkStream(job: job, source: source, thread: thread, pages: self.pages)
       do throws(ChunkStream.Failure) {
         try stream.run(placing: self.placing)
       } catch {

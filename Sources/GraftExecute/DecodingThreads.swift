@@ -62,6 +62,14 @@ final class DecodingThreads: Sendable {
   /// Room for the window of any usual frame; more streams would not be worth an error that says that there is none.
   private static let streamByteCount = 8 << 20
 
+  /// Whether a reader takes little enough of a share; where there are many threads, they read ahead of each other anyway.
+  var hasRoomForReader: Bool { StreamReader.byteCount <= shareByteCount / 4 }
+
+  /// What is left for a decoder's window.
+  private var windowByteCountLimit: Int {
+    shareByteCount - scratchByteCount - (hasRoomForReader ? StreamReader.byteCount : 0)
+  }
+
   /// The scratch memory of each; the rest of its share is left to its decoder's window.
   var scratchByteCount: Int { Swift.min(shareByteCount / 4, 4 << 20) }
 
@@ -101,7 +109,7 @@ final class DecodingThreads: Sendable {
     if let taken { return taken }
     do throws(CodecFailure) {
       return try DecodingThread(
-        scratchByteCount: scratchByteCount, windowByteCountLimit: shareByteCount - scratchByteCount,
+        scratchByteCount: scratchByteCount, windowByteCountLimit: windowByteCountLimit,
         verifiesChecksums: verifiesChecksums)
     } catch {
       state.withLock { $0.count -= 1 }

@@ -22,7 +22,9 @@ extension Executor {
       let figures = try await find(group.figures, of: pass, &report)
       var tuning = tuning
       tuning.budgetByteCount -= group.byteCount
-      var partReport = try await Executor(part.resolving(figures), tuning: tuning, engine: engine).run(
+      var partReport = try await Executor(
+        part.resolving(figures), tuning: tuning, engine: engine, pages: pages
+      ).run(
         into: indices.map { places[$0] }, progress: Self.relay(progress, of: total, after: doneByteCount))
       partReport.peakStagingByteCount += group.byteCount
       report.add(partReport, isBeside: false)
@@ -118,7 +120,8 @@ extension Executor {
       let memory = try await HostDestination(tensors, tuning: tuning)
       var tuning = tuning
       tuning.budgetByteCount -= tensors.resultByteCount
-      var part = try await Executor(tensors, tuning: tuning, engine: engine).run(into: memory.places)
+      var part = try await Executor(tensors, tuning: tuning, engine: engine, pages: memory.pages)
+        .run(into: memory.places)
       part.peakStagingByteCount += tensors.resultByteCount
       report.add(part, isBeside: false)
       for (index, tensor) in zip(tensorIndices, memory.tensors) { values[index] = .tensor(tensor) }

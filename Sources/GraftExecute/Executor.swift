@@ -14,12 +14,16 @@ package struct Executor: Sendable {
   let plan: Plan
   let tuning: Tuning
   let engine: ReadEngine
+  let pages: PagesOnDemand?
 
   /// An executor of this plan.
-  package init(_ plan: Plan, tuning: Tuning, engine: ReadEngine = .shared) {
+  ///
+  /// - Parameter pages: what populates memory of the places on the way, as far as it was not when they were made.
+  package init(_ plan: Plan, tuning: Tuning, engine: ReadEngine = .shared, pages: PagesOnDemand? = nil) {
     self.plan = plan
     self.tuning = tuning
     self.engine = engine
+    self.pages = pages
   }
 
   /// Reads every result of the plan into its place.
@@ -50,7 +54,7 @@ package struct Executor: Sendable {
         tiled.isEmpty ? (plan, Array(places.indices)) : plan.restricted { !tiled.contains($0) }
       let restPlaces = indices.map { places[$0] }
       let assembly = try Assembly(of: rest, places: restPlaces, byteCountLimit: tuning.budgetByteCount / 4)
-      report = try await Executor(rest, tuning: tuning, engine: engine).read(
+      report = try await Executor(rest, tuning: tuning, engine: engine, pages: pages).read(
         into: assembly.places, progress: Self.relay(progress, of: plan.resultByteCount, after: 0))
       try await BlockingThreads.shared.run { () throws(GraftError) in try assembly.write() }
     }
@@ -86,7 +90,7 @@ package struct Executor: Sendable {
     let layout = try StagingLayout(readTuning)
     let table = Places(places, of: plan)
     let decoding = try Decoding(
-      plan: plan, places: table, readLayout: layout, tuning: tuning, threads: threads)
+      plan: plan, places: table, readLayout: layout, tuning: tuning, threads: threads, pages: pages)
     var report = ReadReport()
     var done = Done(totalByteCount: plan.resultByteCount, progress: progress)
 
@@ -106,7 +110,7 @@ package struct Executor: Sendable {
       let placing = decoding.placing
       do throws(GraftError) {
         let statistics = unsafe try await engine.read(
-          portion.requests, files: files, tuning: readTuning, progress: done.readProgress
+          portion.requests, files: files, tuning: readTuning, pages: pages, progress: done.readProgress
         ) { (window, part, bytes) throws(GraftError) in
           unsafe try placing.put(windows[window], part: part, bytes)
         }
@@ -161,16 +165,18 @@ package struct Executor: Sendable {
     for jobs in Self.portions(of: ordered) {
       let (files, position) = try await open(jobs)
       let readProgress = done.readProgress
+      let engine = self.engine
       let cancellation = Cancellation()
       let statistics = try await withCancellation(cancellation) { () throws(GraftError) in
         try await BlockingThreads.shared.run { () throws(GraftError) in
-          try decoding.stream(jobs, cancellation: cancellation, progress: readProgress) {
-            files[position[$0]!]
-          }
+          try decoding.stream(
+            jobs, cancellation: cancellation, progress: readProgress,
+            reader: { engine.makeStreamReader(tuning: readTuning) }, file: { files[position[$0]!] })
         }
       }
       report.bytesRead += statistics.bytesRead
       report.bytesWanted += statistics.bytesRead
+      report.bytesReadDirect += statistics.directByteCount
       report.bytesVerified += statistics.bytesVerified
       report.requestCount += statistics.requestCount
       if report.engine.isEmpty { report.engine = "threads" }

@@ -1,17 +1,27 @@
 internal import CGraftKernels
 internal import GraftCore
 internal import GraftFormats
+internal import GraftIO
 internal import Synchronization
 
 /// Takes bytes from where they were read or decoded to their place, on whatever thread they came.
 final class Placing: Sendable {
   /// Held while packed bits are placed: two windows may share a byte of the result, which is read and written back.
   private let bits = Mutex<Void>(())
+  private let pages: PagesOnDemand?
+
+  /// - Parameter pages: what populates memory of the places on the way.
+  init(pages: PagesOnDemand? = nil) { self.pages = pages }
 
   /// Copies what `copy` says out of `source`.
   func put(_ copy: StridedCopy, from source: UnsafeRawBufferPointer, into place: Place) throws(GraftError) {
     switch place {
     case .memory(let memory):
+      if let pages, copy.isContiguous, copy.unit == .byte {
+        let start = copy.destinationOffset
+        unsafe try pages.prepare(
+          UnsafeMutableRawBufferPointer(rebasing: memory[start..<(start + copy.runCount)]))
+      }
       switch copy.unit {
       case .byte: unsafe Self.place(copy, from: source, into: memory)
       case .bit: bits.withLock { _ in unsafe Self.place(copy, from: source, into: memory) }

@@ -37,7 +37,8 @@ import Testing
     _ plan: Plan, pool: MemoryPool = MemoryPool(), tuning: Tuning = Tuning()
   ) async throws -> (tensors: [Tensor], report: ReadReport) {
     let destination = try await HostDestination(plan, pool: pool, tuning: tuning)
-    let report = try await Executor(plan, tuning: tuning).run(into: destination.places)
+    let report = try await Executor(plan, tuning: tuning, pages: destination.pages)
+      .run(into: destination.places)
     return (destination.tensors, report)
   }
 

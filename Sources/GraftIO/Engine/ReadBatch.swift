@@ -76,6 +76,7 @@ package typealias ReadHandler =
   /// Which of ``stretches`` are read in a row, from one into the next.
   private let rows: [Range<Int>]
   private let handler: ReadHandler?
+  private let pages: PagesOnDemand?
   private let blockByteCount: Int
   /// Where the next operation begins: in which row, and at which offset of which stretch of it.
   private let cursor = Mutex((row: 0, stretch: 0, position: 0))
@@ -94,13 +95,16 @@ package typealias ReadHandler =
 
   /// A batch of these requests.
   ///
-  /// - Parameter handler: Takes the bytes of requests whose target it is.
+  /// - Parameters:
+  ///   - pages: Populates the requests' memory on the way, as far as it is of its extents.
+  ///   - handler: Takes the bytes of requests whose target it is.
   /// - Throws: `invalidArgument` for settings that make no sense.
   package init(
-    _ requests: [ReadRequest], tuning: Tuning, handler: ReadHandler? = nil
+    _ requests: [ReadRequest], tuning: Tuning, pages: PagesOnDemand? = nil, handler: ReadHandler? = nil
   ) throws(GraftError) {
     let layout = try StagingLayout(tuning)
     blockByteCount = layout.operationByteCount
+    self.pages = pages
     unsafe self.handler = handler
     let sorted = requests.filter { !$0.range.isEmpty }.sorted {
       ($0.file, $0.range.offset, $0.range.end) < ($1.file, $1.range.offset, $1.range.end)
@@ -128,6 +132,20 @@ package typealias ReadHandler =
 
   /// Requests, after those that meet are joined, that were read into a slot together with a neighbour until now.
   package var coalescedCount: Int { combined.load(ordering: .relaxed) }
+
+  package func prepare(_ operation: ReadOperation) throws(GraftError) {
+    guard let pages else { return }
+    switch operation.destination {
+    case .memory(let memory):
+      unsafe try pages.prepare(UnsafeMutableRawBufferPointer(start: memory, count: operation.range.count))
+    case .memories(let segments):
+      for segment in segments {
+        unsafe try pages.prepare(
+          UnsafeMutableRawBufferPointer(start: segment.address, count: segment.byteCount))
+      }
+    case .slot: break  // What is copied out of slots is small.
+    }
+  }
 
   package func next() -> ReadOperation? {
     cursor.withLock { cursor in
@@ -372,10 +390,10 @@ extension ReadEngine {
   /// - Returns: What was done. ``ReadStatistics/bytesWanted`` counts bytes that two requests want once where they are
   ///   read once.
   package func read(
-    _ requests: [ReadRequest], files: [File], tuning: Tuning = Tuning(), progress: ReadProgress? = nil,
-    handler: ReadHandler? = nil
+    _ requests: [ReadRequest], files: [File], tuning: Tuning = Tuning(), pages: PagesOnDemand? = nil,
+    progress: ReadProgress? = nil, handler: ReadHandler? = nil
   ) async throws(GraftError) -> ReadStatistics {
-    let batch = unsafe try ReadBatch(requests, tuning: tuning, handler: handler)
+    let batch = unsafe try ReadBatch(requests, tuning: tuning, pages: pages, handler: handler)
     var statistics = try await run(batch, files: files, tuning: tuning, progress: progress)
     statistics.coalescedCount = batch.coalescedCount
     return statistics

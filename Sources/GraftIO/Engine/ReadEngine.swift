@@ -18,7 +18,7 @@ package final class ReadEngine: Sendable {
   /// The engine that loads share.
   package static let shared = ReadEngine()
 
-  private let kernel: any ReadKernel
+  let kernel: any ReadKernel
   private let threads: EngineThreads
   private let idleArena = Mutex<SlotArena?>(nil)
 

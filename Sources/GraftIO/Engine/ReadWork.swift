@@ -65,7 +65,7 @@ package struct ReadOperation: Sendable {
 
 /// What a run of the ``ReadEngine`` reads: a stream of operations that the engine's workers pull.
 ///
-/// Both methods are called on several of the engine's threads at once. They may compute and copy, and must not wait for
+/// The methods are called on several of the engine's threads at once. They may compute and copy, and must not wait for
 /// another run of an engine.
 package protocol ReadWork: Sendable {
   /// The next operation, nil when there is none any more.
@@ -73,6 +73,11 @@ package protocol ReadWork: Sendable {
   /// Operations in the order of files and offsets are read fastest. After it has given nil it is asked again only by
   /// other workers.
   func next() -> ReadOperation?
+
+  /// Sees to it that the memory of an operation may be written to; called on the thread that pulled it, just before it begins.
+  ///
+  /// - Throws: Whatever is to end the run.
+  func prepare(_ operation: ReadOperation) throws(GraftError)
 
   /// Called once for each operation when its bytes are in place, in no particular order.
   ///
@@ -93,6 +98,8 @@ package protocol ReadWork: Sendable {
 }
 
 extension ReadWork {
+  package func prepare(_ operation: ReadOperation) throws(GraftError) {}
+
   package func warmParts(of operation: ReadOperation) -> [ReadOperation] { [] }
 
   package func directParts(of operation: ReadOperation) -> [ReadOperation] {

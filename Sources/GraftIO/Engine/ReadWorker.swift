@@ -142,11 +142,13 @@ internal import GraftCore
         continue
       }
       if isDraining || isExhausted && pending.isEmpty || freeEntries.isEmpty { return }
-      guard let operation = pending.popLast() ?? run.work.next() else {
+      let waiting = pending.popLast()
+      guard let operation = waiting ?? run.work.next() else {
         isExhausted = true
         return
       }
       do throws(GraftError) {
+        if waiting == nil { try run.work.prepare(operation) }
         if try !begin(operation) {
           pending.append(operation)
           return

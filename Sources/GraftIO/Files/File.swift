@@ -67,6 +67,11 @@ package final class File: Sendable {
     if let change = identity.change(to: now.identity) { throw GraftError.changed(change, file: path) }
   }
 
+  /// Asks the kernel to read these bytes into the page cache meanwhile; what it makes of that is its own affair.
+  package func willNeed(_ range: ByteRange) {
+    _ = posix_fadvise(rawDescriptor, off_t(range.offset), off_t(range.count), POSIX_FADV_WILLNEED)
+  }
+
   /// Reads all bytes of `range` into `destination`, which has exactly as many; blocks the calling thread.
   ///
   /// - Throws: `truncated` when the file ends inside the range, `ioFailed` when the system fails.
