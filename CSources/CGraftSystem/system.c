@@ -90,6 +90,10 @@ int graft_system_allocate(int descriptor, int64_t offset, int64_t count) {
     return fallocate(descriptor, 0, offset, count) == 0 ? 0 : -errno;
 }
 
+int graft_system_allocate_beyond(int descriptor, int64_t offset, int64_t count) {
+    return fallocate(descriptor, FALLOC_FL_KEEP_SIZE, offset, count) == 0 ? 0 : -errno;
+}
+
 int graft_system_start_flush(int descriptor, int64_t offset, int64_t count) {
     return sync_file_range(descriptor, offset, count, SYNC_FILE_RANGE_WRITE) == 0 ? 0 : -errno;
 }

@@ -97,6 +97,31 @@ import Testing
     try same(try await Checkpoint(at: folder.path + "/again").load().tree, state)
   }
 
+  @Test(arguments: [1 << 30, 12 << 20])
+  func `large data files keep no more space than they have bytes`(fileByteCount: Int) async throws {
+    // Past the length from which space is asked for in large steps.
+    var bytes = [Int64](repeating: 0, count: 3 << 20)
+    for index in stride(from: 0, to: bytes.count, by: 1001) { bytes[index] = Int64(index) }
+    let state: Tree<LeafValue> = ["a": .tensor(Tensor(bytes, shape: [3 << 10, 1 << 10]))]
+    var options = OrbaxOptions()
+    options.compression = .none
+    options.chunkByteCount = 1 << 20
+    options.dataFileByteCount = fileByteCount
+    try await Checkpoint.save(state, to: folder.path + "/saved", as: .orbax(options))
+    try same(try await Checkpoint(at: folder.path + "/saved").load().tree, state)
+    var sizes: [Int64] = []
+    let files = try #require(FileManager.default.enumerator(atPath: folder.path + "/saved"))
+    for case let name as String in files {
+      var status = stat()
+      #expect(stat(folder.path + "/saved/" + name, &status) == 0)
+      guard status.st_mode & S_IFMT == S_IFREG else { continue }
+      #expect(status.st_blocks * 512 < status.st_size + 1 << 20, "\(name)")
+      if status.st_size > 1 << 20 { sizes.append(Int64(status.st_size)) }
+    }
+    #expect(sizes.count == (fileByteCount == 1 << 30 ? 1 : 3))
+    #expect((24 << 20...25 << 20).contains(sizes.reduce(0, +)))
+  }
+
   @Test func `a surgery is saved in chunks that are not the source's`() async throws {
     try await Checkpoint.save(Self.state(), to: folder.path + "/saved", as: .orbax(Self.options[0]))
     let surgery = try await Checkpoint(at: folder.path + "/saved").transform { tree in

@@ -44,6 +44,9 @@ int graft_system_birth_time(const char *path, int64_t *seconds, int64_t *nanosec
 // 0, or a negated errno: -ENOSPC when it does not fit, -EOPNOTSUPP where the file system cannot.
 int graft_system_allocate(int descriptor, int64_t offset, int64_t count);
 
+// The same, but leaves the file's size as it is: what lies behind its end goes with the next truncation.
+int graft_system_allocate_beyond(int descriptor, int64_t offset, int64_t count);
+
 // Asks for a range of a file to be brought to the disk, and does not wait for it; what was written stays to be flushed.
 // 0, or a negated errno: -ESPIPE, -EINVAL where the file system cannot.
 int graft_system_start_flush(int descriptor, int64_t offset, int64_t count);

@@ -187,8 +187,7 @@ package final class OrbaxWriter: CheckpointWriter {
     guard plan.options.usesDatabase else {
       let key = String(decoding: array.chunkKey(number, plan.zarrVersion), as: UTF8.self)
       let file = try folder.createFile(plan.treePrefix + key)
-      try unsafe file.write(bytes, at: 0)
-      try file.write(unsafe trailer.span.bytes, at: bytes.count)
+      try unsafe file.write(bytes, followedBy: trailer, at: 0)
       return (ChunkState(file: ChunkState.ownFile, byteCount: count), nil)
     }
     if count <= Self.inlineByteCountLimit {
@@ -238,6 +237,7 @@ package final class OrbaxWriter: CheckpointWriter {
         }
         state.phase = .finishing
       }
+      try self.dataFiles.finish()
       if self.plan.options.usesDatabase { try self.writeDatabase() } else { try self.writeArrayMetadata() }
       for file in self.plan.treeFiles { try self.write(file.bytes, to: self.plan.treePrefix + file.name) }
       let adopted = self.state.withLock { $0.adopted }
@@ -335,8 +335,9 @@ package final class OrbaxWriter: CheckpointWriter {
       if !isInOrder { entries.sort { $0.key.precedes($1.key) } }
       for entry in entries { try builder.add(entry.key, entry.value) }
     }
-    try write(
-      try builder.finish(commitTime: Self.now()), to: plan.treePrefix + OCDBTManifest.fileName)
+    let manifest = try builder.finish(commitTime: Self.now())
+    try nodes.finish()
+    try write(manifest, to: plan.treePrefix + OCDBTManifest.fileName)
   }
 
   /// The arrays' numbers in groups, so that all keys of one group come before all keys of the next.

@@ -7,6 +7,21 @@ import Testing
 @Suite struct AtomicFileTests {
   let folder = TemporaryFolder()
 
+  @Test(arguments: [0, 1, 5_000], [0, 4])
+  func `bytes and what follows them are written where they belong`(byteCount: Int, trailerByteCount: Int)
+    throws
+  {
+    let folder = TemporaryFolder()
+    let file = try AtomicFile(at: folder.path("a"))
+    let bytes = (0..<byteCount).map { UInt8(truncatingIfNeeded: $0 / 7) }
+    let trailer = [UInt8](repeating: 0xEE, count: trailerByteCount)
+    try bytes.withUnsafeBytes { try file.file.write($0, followedBy: trailer, at: 3) }
+    try file.commit()
+    let written = try File(opening: folder.path("a"))
+    let expected = byteCount + trailerByteCount > 0 ? [0, 0, 0] + bytes + trailer : []
+    #expect(try written.readFully(ByteRange(offset: 0, count: written.byteCount)) == expected)
+  }
+
   @Test func `a file appears whole when it is committed, and not before`() throws {
     let path = folder.path("model")
     let file = try AtomicFile(at: path, byteCount: 6)
