@@ -40,6 +40,9 @@ struct ChunkJob: Sendable {
     return ByteRange(offset: first, count: (ranges.map(\.end).max() ?? first) - first)
   }
 
+  /// Whether it is streamed from its beginning to its end, so that all of its encoded bytes are read.
+  var isStreamedWhole: Bool { chain.canStream && wantedRange.end == decodedByteCount }
+
   /// Whether it is decoded from its beginning to its end, straight into its place.
   var isStreamedIntoPlace: Bool { unsafe chain.canStream && chain.canStreamIntoPlace && wholePlace != nil }
 

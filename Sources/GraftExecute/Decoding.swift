@@ -15,6 +15,8 @@ final class Decoding: Sendable {
   /// The most encoded bytes of a chunk that the engine reads at once.
   private let operationByteCount: Int
   private let threads: DecodingThreads
+  /// Whether a stream may go on where one of another execution stopped.
+  private let mayGoOn: Bool
   private let verifiesChecksums: Bool
 
   /// - Parameters:
@@ -31,6 +33,7 @@ final class Decoding: Sendable {
     allJobs = try ChunkJob.jobs(of: plan, places: places)
     threadCount = readLayout.workerCount
     operationByteCount = readLayout.operationByteCount
+    mayGoOn = threads != nil
     self.threads = threads ?? DecodingThreads(tuning, count: readLayout.workerCount)
     verifiesChecksums = tuning.verification != .never
   }
@@ -112,11 +115,11 @@ final class Decoding: Sendable {
     // A thread takes its next chunk when it begins with one, so that it can have that read meanwhile.
     let lanes = Swift.min(threadCount, jobs.count)
     try ParallelPieces.run(count: lanes, threadCount: lanes) { (_) throws(GraftError) in
-      let reader = self.threads.hasRoomForReader ? reader() : nil
+      let reader = self.threads.hasRoomForReader && !self.mayGoOn ? reader() : nil
       func take() -> ChunkJob? {
         let index = next.add(1, ordering: .relaxed).oldValue
         guard index < jobs.count else { return nil }
-        if let reader, jobs[index].isStreamedIntoPlace {
+        if let reader, jobs[index].isStreamedWhole {
           reader.announce(jobs[index].range, of: file(jobs[index].file))
         }
         return jobs[index]
@@ -125,7 +128,7 @@ final class Decoding: Sendable {
       while let job = following {
         following = take()
         let statistics: Statistics
-        if let reader, job.isStreamedIntoPlace {
+        if let reader, job.isStreamedWhole {
           statistics = try self.stream(job, from: .reader(reader, cancellation))
           reader.endRange()
         } else {
@@ -154,7 +157,9 @@ final class Decoding: Sendable {
   {
     var statistics = Statistics()
     let source = source
-    try threads.lend(to: source.isFile && job.isStreamedThroughWindow ? job : nil) {
+    var isResumable = job.isStreamedThroughWindow
+    if case .file = source {} else { isResumable = false }
+    try threads.lend(to: isResumable ? job : nil) {
       (thread) throws(GraftError) in
       var stream = ChunkStream(job: job, source: source, thread: thread, pages: self.pages)
       do throws(ChunkStream.Failure) {
