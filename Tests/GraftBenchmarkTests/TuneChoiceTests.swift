@@ -261,6 +261,14 @@ import Testing
 }
 
 @Suite struct TuneNoiseTests {
+  @Test func `a machine that slows down as a whole is not noisy`() {
+    let load = Measurement(name: "load", byteCount: 1, seconds: [2, 2.2, 4, 4.4])
+    let raw = Measurement(name: "raw", byteCount: 1, seconds: [1, 1.1, 2, 2.2])
+    #expect(TuneNoise.ratios(of: load, to: raw).allSatisfy { abs($0 - 1) < 1e-9 })
+    let unlike = Measurement(name: "load", byteCount: 1, seconds: [2, 4.4, 2, 4.4])
+    #expect(TuneNoise.ratios(of: unlike, to: raw).max() ?? 0 > 1.3)
+  }
+
   private func entry(_ others: Double, _ seconds: Double) -> TuneJournal.Entry {
     TuneJournal.Entry(
       block: "b", contestants: [Measurement(name: "a", byteCount: 1, seconds: [1])], othersShare: others,
@@ -268,19 +276,19 @@ import Testing
   }
 
   @Test func `others' share is weighed by how long each measurement took`() {
-    let noise = TuneNoise([entry(0.5, 1), entry(0.1, 9)], ceilings: [:])
+    let noise = TuneNoise([entry(0.5, 1), entry(0.1, 9)], ratios: [:])
     #expect(abs(noise.othersShare - 0.14) < 1e-9)
     #expect(noise.complaints == [])
-    #expect(TuneNoise([entry(0.5, 9), entry(0.1, 1)], ceilings: [:]).complaints.count == 1)
-    #expect(TuneNoise([], ceilings: [:]).othersShare == 0)
+    #expect(TuneNoise([entry(0.5, 9), entry(0.1, 1)], ratios: [:]).complaints.count == 1)
+    #expect(TuneNoise([], ratios: [:]).othersShare == 0)
   }
 
-  @Test func `a ceiling that drifts is told, and single outliers are not`() {
-    func complaints(_ seconds: [Double]) -> [String] { TuneNoise([], ceilings: ["cold": seconds]).complaints }
+  @Test func `rounds that are not alike are told, and single outliers are not`() {
+    func complaints(_ ratios: [Double]) -> [String] { TuneNoise([], ratios: ["cold": ratios]).complaints }
     #expect(complaints([1, 1, 1, 1, 1, 1, 1, 9]) == [])
-    let drift = complaints([1, 1, 1, 1, 2, 2, 2, 2])
-    #expect(drift.count == 1)
-    #expect(drift.first?.contains("cold reads") == true)
+    let unlike = complaints([1, 1, 1, 1, 2, 2, 2, 2])
+    #expect(unlike.count == 1)
+    #expect(unlike.first?.contains("cold loads") == true)
     // Too few to say.
     #expect(complaints([1, 2, 3]) == [])
   }

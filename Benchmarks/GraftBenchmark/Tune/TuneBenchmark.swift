@@ -128,8 +128,8 @@ struct TuneRun {
   private let start: ContinuousClock.Instant
   private var isQuick: Bool { options.isQuick || options.size == .tiny }
   private var report = BenchmarkReport()
-  /// The seconds of all raw reads beside which loads were measured, by whether they were cold.
-  private var ceilingSeconds: [String: [Double]] = [:]
+  /// How loads and the raw reads beside them compared in every round, by whether they were cold.
+  private var roundRatios: [String: [Double]] = [:]
 
   init(_ options: BenchmarkOptions, _ data: TuneData, _ output: String, _ origin: TuningFile.Origin) {
     self.options = options
@@ -247,16 +247,17 @@ struct TuneRun {
 
     // What Graft does.
     let sweep = TuneSweep(machine: machine, isQuick: isQuick)
-    var seconds: [String: [Double]] = [:]
+    var ratios: [String: [Double]] = [:]
     let outcome = try await sweep.run { (block) async throws(GraftError) -> TuneFigures in
       let ceiling = block.workload.isCold ? fastestCold : fastestWarm
       let figures = try await figures(block, ceiling, &journal)
       if let ceiling = figures.ceiling {
-        seconds[block.workload.isCold ? "cold" : "warm", default: []] += ceiling.seconds
+        ratios[block.workload.isCold ? "cold" : "warm", default: []] += TuneNoise.ratios(
+          of: figures.candidates[block.base], to: ceiling)
       }
       return figures
     }
-    ceilingSeconds = seconds
+    roundRatios = ratios
     return try conclude(outcome, machine, journal)
   }
 
@@ -335,7 +336,7 @@ struct TuneRun {
     }
     if !outcome.confirmation.isEmpty { report.addConfirmation(outcome.confirmation) }
 
-    let noise = TuneNoise(journal.entries, ceilings: ceilingSeconds)
+    let noise = TuneNoise(journal.entries, ratios: roundRatios)
     let complaints = options.size == .tiny ? [] : noise.complaints
     let changed = TuningField.differences(Tuning(), outcome.tuning)
     report.conditions.append(
