@@ -95,10 +95,11 @@ let package = Package(
       name: "GraftBenchmark",
       dependencies: [
         "Graft", "GraftMeasure", "GraftExecute", "GraftCodec", "GraftIO", "GraftCore", "CGraftKernels",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       path: "Benchmarks/GraftBenchmark", swiftSettings: settings),
     .executableTarget(
-      name: "graft-benchmark", dependencies: ["GraftBenchmark", "GraftCore"],
+      name: "graft-benchmark", dependencies: ["GraftBenchmark"],
       path: "Benchmarks/graft-benchmark",
       swiftSettings: settings),
 

@@ -11,10 +11,9 @@ import Testing
     async throws
   {
     let folder = try TemporaryBenchmarkFolder()
-    guard case .run(let kind, var options) = try CommandLine([kind.rawValue, "--tiny"]) else {
-      Issue.record("a benchmark's name runs it")
-      return
-    }
+    var (named, options) = try #require(
+      try BenchmarkTool.parse([kind.rawValue, "--tiny"]), "a benchmark's name runs it")
+    #expect(named == kind)
     options.folder = folder.path
     try folder.linkOrbaxCheckpoints()
     let report = try await kind.run(options)
@@ -67,21 +66,39 @@ import Testing
 
   @Test(arguments: [
     ["fast"], ["load", "open"], ["load", "--rounds"], ["load", "--rounds", "0"], ["load", "--many"],
+    ["tune", "--rounds", "3"], ["save", "--mebibytes", "0"], ["open", "--leaves", "-1"], ["memory", "--quick"],
   ])
-  func `a command line that makes no sense is an error that says so`(_ arguments: [String]) {
-    #expect { try CommandLine(arguments) } throws: { error in
-      (error as? GraftError)?.code == .invalidArgument
-    }
+  func `a command line that makes no sense is an error`(_ arguments: [String]) {
+    #expect(throws: (any Error).self) { try BenchmarkTool.parse(arguments) }
   }
 
   @Test func `a command line gives its options`() throws {
     var expected = BenchmarkOptions()
     (expected.rounds, expected.folder, expected.cold, expected.json) = (3, "there", true, true)
-    #expect(
-      try CommandLine(["--rounds", "3", "load", "--cold", "--folder", "there", "--json"])
-        == .run(.load, expected))
-    #expect(try CommandLine([]) == .help)
-    #expect(CommandLine.usage.contains("--rounds"))
+    let load = try #require(
+      try BenchmarkTool.parse(["load", "--rounds", "3", "--cold", "--folder", "there", "--json"]))
+    #expect(load.kind == .load && load.options == expected)
+
+    expected = BenchmarkOptions()
+    (expected.path, expected.mebibytes, expected.isQuick, expected.output) = ("disk", 64, true, "out")
+    let tune = try #require(
+      try BenchmarkTool.parse(["tune", "disk", "--quick", "--mebibytes", "64", "--output", "out"]))
+    #expect(tune.kind == .tune && tune.options == expected)
+
+    expected = BenchmarkOptions()
+    (expected.leafCount, expected.rounds, expected.size) = (500, 2, .tiny)
+    let plan = try #require(try BenchmarkTool.parse(["plan", "--tiny", "--leaves", "500"]))
+    #expect(plan.kind == .plan && plan.options == expected)
+  }
+
+  @Test func `help names every benchmark, and a benchmark's help its options`() throws {
+    #expect(try BenchmarkTool.parse([]) == nil)
+    for kind in BenchmarkKind.allCases {
+      #expect(BenchmarkTool.help().contains("  \(kind.rawValue) "), "\(kind)")
+      #expect(BenchmarkTool.help(for: kind).contains("graft-benchmark \(kind.rawValue)"), "\(kind)")
+    }
+    #expect(BenchmarkTool.help(for: .tune).contains("--force"))
+    #expect(!BenchmarkTool.help(for: .load).contains("--force"))
   }
 
   @Test func `a model's file is made once and holds what its header says`() async throws {

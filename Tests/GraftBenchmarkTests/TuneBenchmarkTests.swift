@@ -6,10 +6,7 @@ import Testing
 /// The whole of a sweep on tiny data; how fast anything was is nobody's claim here.
 @Suite struct TuneBenchmarkTests {
   private func options(_ arguments: String...) throws -> BenchmarkOptions {
-    guard case .run(_, let options) = try CommandLine(["tune", "--tiny"] + arguments) else {
-      throw GraftError(.invalidArgument, "tune runs")
-    }
-    return options
+    try #require(try BenchmarkTool.parse(["tune", "--tiny"] + arguments)).options
   }
 
   private func lines(_ path: String) throws -> [Substring] {
@@ -116,14 +113,11 @@ import Testing
   }
 
   @Test func `options of a sweep are understood, and are not for other benchmarks`() throws {
-    guard
-      case .run(.tune, let options) = try CommandLine([
+    let options = try #require(
+      try BenchmarkTool.parse([
         "tune", "there", "--quick", "--fresh", "--force", "--output", "o", "--mebibytes", "64",
       ])
-    else {
-      Issue.record("tune takes these")
-      return
-    }
+    ).options
     #expect(options.path == "there" && options.output == "o" && options.mebibytes == 64)
     #expect(options.isQuick && options.isFresh && options.isForced)
     for arguments in [
@@ -131,12 +125,9 @@ import Testing
       ["tune", "--what"],
       ["scaling", "--force"],
     ] {
-      #expect { try CommandLine(arguments) } throws: { ($0 as? GraftError)?.code == .invalidArgument }
+      #expect(throws: (any Error).self) { try BenchmarkTool.parse(arguments) }
     }
-    guard case .run(.scaling, _) = try CommandLine(["scaling", "--output", "o"]) else {
-      Issue.record("scaling has an output")
-      return
-    }
+    #expect(try BenchmarkTool.parse(["scaling", "--output", "o"])?.options.output == "o")
   }
 
   static let powers: [(x: [Double], y: [Double], exponent: Double)] = [
