@@ -124,7 +124,8 @@ private struct CacheOptions: ParsableArguments {
 }
 
 private struct LeafOptions: ParsableArguments {
-  @Option(help: ArgumentHelp("How many leaves there are; several numbers of them by default.", valueName: "n"))
+  @Option(
+    help: ArgumentHelp("How many leaves there are; several numbers of them by default.", valueName: "n"))
   var leaves: Int?
 
   func add(to options: inout BenchmarkOptions) { options.leafCount = leaves }
@@ -310,7 +311,9 @@ private struct TuneCommand: BenchmarkCommand {
   }
 
   @Argument(
-    help: "A folder on the storage, in which data is made, or a checkpoint; the folder of files that are made, unless given.")
+    help: """
+      A folder on the storage, in which data is made, or a checkpoint; the folder of files that are made, unless given.
+      """)
   var path: String?
   @OptionGroup var general: GeneralOptions
   @Flag(help: "Take a minute rather than five, and measure coarser.") var quick = false

@@ -66,7 +66,8 @@ import Testing
 
   @Test(arguments: [
     ["fast"], ["load", "open"], ["load", "--rounds"], ["load", "--rounds", "0"], ["load", "--many"],
-    ["tune", "--rounds", "3"], ["save", "--mebibytes", "0"], ["open", "--leaves", "-1"], ["memory", "--quick"],
+    ["tune", "--rounds", "3"], ["save", "--mebibytes", "0"], ["open", "--leaves", "-1"],
+    ["memory", "--quick"],
   ])
   func `a command line that makes no sense is an error`(_ arguments: [String]) {
     #expect(throws: (any Error).self) { try BenchmarkTool.parse(arguments) }

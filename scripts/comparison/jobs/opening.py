@@ -37,6 +37,8 @@ def metadata_safetensors(setting: Setting) -> Job:
             setting.peer("safetensors", "safetensors", "metadata", path=path, times=times, note="`safe_open`, `get_slice` of every leaf"),
         ],
         baseline="Graft", reference=setting.peer("", "safetensors", "metadata", path=path).check, inputs=[path], repeats=True,
+        why="The library parses the header into a table of names and places. Graft makes a tree of it besides, splits names at their dots, and refuses "
+        "keys that come twice; no single function of Graft's has a tenth of the time any more.",
     )  # fmt: skip
 
 
