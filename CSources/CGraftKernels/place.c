@@ -280,6 +280,15 @@ static void block_16(char *destination, ptrdiff_t destination_stride, const char
 }
 
 #if defined(__x86_64__)
+#define SHUFFLE_STAGES(N, STAGES, LOW, HIGH)                                                                           \
+  _Pragma("unroll") for (int stage = 0; stage < STAGES; stage++) {                                                     \
+    _Pragma("unroll") for (int i = 0; i < N / 2; i++) {                                                                \
+      next[2 * i] = LOW(row[i], row[i + N / 2]);                                                                       \
+      next[2 * i + 1] = HIGH(row[i], row[i + N / 2]);                                                                  \
+    }                                                                                                                  \
+    _Pragma("unroll") for (int i = 0; i < N; i++) row[i] = next[i];                                                    \
+  }
+
 // The same in both halves of a 32-byte register at once: the low half has the first n rows, the high half the next n,
 // so that a destination row gets 32 bytes side by side.
 #define AVX2_BLOCK(NAME, N, STAGES, LOW, HIGH)                                                                         \
@@ -291,13 +300,7 @@ static void block_16(char *destination, ptrdiff_t destination_stride, const char
       const __m128i high = _mm_loadu_si128((const __m128i *)(const void *)(source + (i + N) * source_stride));         \
       row[i] = _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1);                                          \
     }                                                                                                                  \
-    _Pragma("unroll") for (int stage = 0; stage < STAGES; stage++) {                                                   \
-      _Pragma("unroll") for (int i = 0; i < N / 2; i++) {                                                              \
-        next[2 * i] = LOW(row[i], row[i + N / 2]);                                                                     \
-        next[2 * i + 1] = HIGH(row[i], row[i + N / 2]);                                                                \
-      }                                                                                                                \
-      _Pragma("unroll") for (int i = 0; i < N; i++) row[i] = next[i];                                                  \
-    }                                                                                                                  \
+    SHUFFLE_STAGES(N, STAGES, LOW, HIGH)                                                                               \
     _Pragma("unroll") for (int i = 0; i < N; i++)                                                                      \
         _mm256_storeu_si256((__m256i *)(void *)(destination + i * destination_stride), row[i]);                        \
   }
@@ -309,7 +312,7 @@ AVX2_BLOCK(avx2_block_8, 2, 1, _mm256_unpacklo_epi64, _mm256_unpackhi_epi64)
 // And in the four quarters of a 64-byte register, so that a destination row gets a whole cache line, around the caches. Large
 // matrices gain nothing by it: blocks of so many rows, whose distance is a power of two, evict each other's lines (elements of
 // 1, 2 and 4 bytes came to 0.15, 0.49 and 0.53 of a copy where AVX2 came to 0.34, 0.64 and 0.61).
-#define AVX512_BLOCK(NAME, N, STAGES, LOW, HIGH)                                                                \
+#define AVX512_BLOCK(NAME, N, STAGES, LOW, HIGH)                                                                       \
   __attribute__((target("avx512f,avx512bw"))) static void NAME(char *destination, ptrdiff_t destination_stride,        \
                                                                const char *source, ptrdiff_t source_stride) {          \
     __m512i row[N], next[N];                                                                                           \
@@ -323,13 +326,7 @@ AVX2_BLOCK(avx2_block_8, 2, 1, _mm256_unpacklo_epi64, _mm256_unpackhi_epi64)
       from = (const __m128i *)(const void *)(source + (i + 3 * N) * source_stride);                                    \
       row[i] = _mm512_inserti32x4(row[i], _mm_loadu_si128(from), 3);                                                   \
     }                                                                                                                  \
-    _Pragma("unroll") for (int stage = 0; stage < STAGES; stage++) {                                                   \
-      _Pragma("unroll") for (int i = 0; i < N / 2; i++) {                                                              \
-        next[2 * i] = LOW(row[i], row[i + N / 2]);                                                                     \
-        next[2 * i + 1] = HIGH(row[i], row[i + N / 2]);                                                                \
-      }                                                                                                                \
-      _Pragma("unroll") for (int i = 0; i < N; i++) row[i] = next[i];                                                  \
-    }                                                                                                                  \
+    SHUFFLE_STAGES(N, STAGES, LOW, HIGH)                                                                               \
     _Pragma("unroll") for (int i = 0; i < N; i++)                                                                      \
         _mm512_stream_si512((__m512i *)(void *)(destination + i * destination_stride), row[i]);                        \
   }

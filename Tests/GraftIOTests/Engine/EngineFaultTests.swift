@@ -32,6 +32,21 @@ struct FaultCase: CustomTestStringConvertible, Sendable {
   ) -> SimulatedKernel {
     SimulatedKernel(seed: seed, residentFraction: isResident ? 1 : 0, alignment: alignment, fault: fault)
   }
+
+  /// A kernel of which half of the reads are interrupted, postponed or cut short.
+  func restlessKernel(seed: UInt64) -> SimulatedKernel {
+    let random = Mutex(SeededGenerator(seed: seed))
+    return kernel(seed: seed) { _, read in
+      random.withLock { random in
+        switch UInt8.random(in: 0..<8, using: &random) {
+        case 0: .error(EINTR)
+        case 1: .error(EAGAIN)
+        case 2, 3: .short(Int.random(in: 1...read.byteCount, using: &random))
+        default: nil
+        }
+      }
+    }
+  }
 }
 
 @Suite(.timeLimit(.minutes(5))) struct EngineFaultTests {
@@ -40,17 +55,7 @@ struct FaultCase: CustomTestStringConvertible, Sendable {
   {
     for round in 0..<8 {
       let seed = testSeed &+ UInt64(round)
-      let random = Mutex(SeededGenerator(seed: seed))
-      let kernel = faultCase.kernel(seed: seed) { _, read in
-        random.withLock { random in
-          switch UInt8.random(in: 0..<8, using: &random) {
-          case 0: .error(EINTR)
-          case 1: .error(EAGAIN)
-          case 2, 3: .short(Int.random(in: 1...read.byteCount, using: &random))
-          default: nil
-          }
-        }
-      }
+      let kernel = faultCase.restlessKernel(seed: seed)
       var requestRandom = SeededGenerator(seed: seed)
       let set = RequestSet(sharedFiles, count: 30, random: &requestRandom)
       let statistics = try await ReadEngine(kernel: kernel).read(
