@@ -223,8 +223,7 @@ struct FaultCase: CustomTestStringConvertible, Sendable {
     struct OneLong: ReadWork {
       let isTaken = Locked(false)
       func next() -> ReadOperation? {
-        if isTaken.value { return nil }
-        isTaken.change { $0 = true }
+        if isTaken.exchange(true) { return nil }
         return ReadOperation(file: 0, range: ByteRange(offset: 0, count: 1 << 20), destination: .slot)
       }
       func completed(_ operation: ReadOperation, _ bytes: UnsafeRawBufferPointer) throws(GraftError) {}

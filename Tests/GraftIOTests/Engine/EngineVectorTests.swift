@@ -260,8 +260,7 @@ private struct Neighbours {
       let memory = Memory(300_000)
       let completed = Locked<[ByteRange]>([])
       func next() -> ReadOperation? {
-        if isTaken.value { return nil }
-        isTaken.change { $0 = true }
+        if isTaken.exchange(true) { return nil }
         let segments = [(200_000, 1), (0, 100_000), (100_000, 12_345)].map {
           MemorySegment(address: memory.base + $0, byteCount: $1)
         }
