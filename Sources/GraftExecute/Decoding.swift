@@ -112,23 +112,26 @@ final class Decoding: Sendable {
   ) throws(GraftError) -> Statistics {
     let total = Mutex(Statistics())
     let next = Atomic(0)
-    // A thread takes its next chunk when it begins with one, so that it can have that read meanwhile.
     let lanes = Swift.min(threadCount, jobs.count)
     try ParallelPieces.run(count: lanes, threadCount: lanes) { (_) throws(GraftError) in
       let reader = self.threads.hasRoomForReader && !self.mayGoOn ? reader() : nil
       func take() -> ChunkJob? {
         let index = next.add(1, ordering: .relaxed).oldValue
-        guard index < jobs.count else { return nil }
-        if let reader, jobs[index].isStreamedWhole {
-          reader.announce(jobs[index].range, of: file(jobs[index].file))
-        }
-        return jobs[index]
+        return index < jobs.count ? jobs[index] : nil
       }
-      var following = take()
-      while let job = following {
-        following = take()
+      // A chunk that was taken while the one before it was decoded, because the disk had nothing else to do.
+      var following: ChunkJob?
+      reader?.supply = {
+        guard following == nil, let job = take() else { return nil }
+        following = job
+        return job.isStreamedWhole ? (file(job.file), job.range) : nil
+      }
+      while let job = following ?? take() {
+        let isAnnounced = following != nil
+        following = nil
         let statistics: Statistics
         if let reader, job.isStreamedWhole {
+          if !isAnnounced { reader.announce(job.range, of: file(job.file)) }
           statistics = try self.stream(job, from: .reader(reader, cancellation))
           reader.endRange()
         } else {

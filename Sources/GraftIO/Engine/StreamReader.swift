@@ -13,6 +13,11 @@ package import GraftCore
   /// What was read so far.
   package private(set) var statistics = ReadStatistics()
 
+  /// Asked for what is read next when all of the range that is read is under way and nothing else was announced.
+  ///
+  /// So late, because whoever takes something to read takes it from others. It is asked again until it has something.
+  package var supply: (() -> (file: File, range: ByteRange)?)?
+
   /// How a range is read.
   private enum Mode {
     case cached
@@ -109,6 +114,7 @@ package import GraftCore
     precondition(stretch.position < stretch.range.end, "a range is read once")
     let bytes: UnsafeRawBufferPointer
     submitAhead()
+    if stretches.count == 1, isUnderWay(stretch), let next = supply?() { announce(next.range, of: next.file) }
     // Of a direct one no block is under way once the ring has failed.
     if let block = blocks.first, block.stretch == stretch.number {
       unsafe bytes = try takeBlock(of: stretch.file)
@@ -186,6 +192,17 @@ package import GraftCore
   }
 
   // MARK: - Reading ahead
+
+  /// Whether nothing is left of a range that could be read ahead.
+  ///
+  /// What is in the page cache is not read ahead, so that it never is.
+  private func isUnderWay(_ stretch: Stretch) -> Bool {
+    switch stretch.mode {
+    case .cached: false
+    case .advised: stretch.advised >= stretch.range.end
+    case .direct: (queue == nil ? stretch.advised : stretches[0].submitted) >= stretch.range.end
+    }
+  }
 
   /// Asks the kernel to read on in a range that is not in the page cache and not read directly.
   private func advise(_ index: Int) {

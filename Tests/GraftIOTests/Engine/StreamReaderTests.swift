@@ -103,6 +103,33 @@ import Testing
     #expect(kernel.state.withLock { $0.mostInFlight } == 4)
   }
 
+  @Test(arguments: [0.0, 0.5, 1.0])
+  func `the next range is asked for when nothing else is left to read ahead, and no sooner`(
+    residentFraction: Double
+  ) throws {
+    let kernel = SimulatedKernel(seed: testSeed, residentFraction: residentFraction, alignment: 4096)
+    let reader = Self.reader(kernel)
+    let range = ByteRange(offset: 0, count: 6 * Self.mebibyte)
+    var isAsked = false
+    var readByteCount = 0
+    reader.supply = {
+      isAsked = true
+      // Three blocks behind the one that is asked for are under way then, or all that the kernel was asked to read ahead.
+      if residentFraction == 0 { #expect(readByteCount == 2 * Self.mebibyte) }
+      return (Self.files.files[1], ByteRange(offset: 0, count: 2 * Self.mebibyte))
+    }
+    reader.announce(range, of: Self.files.files[0])
+    #expect(!isAsked)
+    while readByteCount < range.count { readByteCount += try reader.next().count }
+    // What is in the page cache is not read ahead, so that nobody has to wait for a chunk that others could decode.
+    #expect(isAsked == (residentFraction < 1))
+    reader.endRange()
+    reader.supply = nil
+    let next = ByteRange(offset: 0, count: 2 * Self.mebibyte)
+    if !isAsked { reader.announce(next, of: Self.files.files[1]) }
+    #expect(try Self.isRight(reader, next, Self.files.contents[1]))
+  }
+
   @Test func `what is in the page cache is read through it, in short blocks`() throws {
     let kernel = SimulatedKernel(seed: testSeed, residentFraction: 1)
     let reader = Self.reader(kernel)
